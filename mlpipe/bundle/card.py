@@ -1,0 +1,150 @@
+"""The model card: what a bundle predicts, from what, how well, and how to call it; Markdown.
+
+Made of the schema and the metrics alone, so that the same run always gives the same card.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from mlpipe.bundle.manifest import SAMPLE_REQUEST
+from mlpipe.schema import Column, Role, Schema, TaskKind
+
+_TASK_WORDS = {
+    TaskKind.BINARY: "binary classification",
+    TaskKind.MULTICLASS: "multiclass classification",
+    TaskKind.MULTILABEL: "multilabel classification",
+    TaskKind.REGRESSION: "regression",
+}
+
+
+def model_card(
+    *,
+    name: str,
+    schema: Schema,
+    metrics: Mapping[str, Any],
+    sample_row: Mapping[str, Any],
+    source: str | None = None,
+    num_parameters: int | None = None,
+) -> str:
+    """The card's text.
+
+    Args:
+        name: Title; the name of the run.
+        schema: The raw table and the task.
+        metrics: By part of the data, then by name; what is not a mapping of numbers is left out.
+        sample_row: A raw row for the example.
+        source: The file that the model was trained on, by name.
+        num_parameters: Size of the network.
+    """
+    blocks = [
+        f"# {name}",
+        _purpose(schema, source, num_parameters),
+        "## How well",
+        _metrics_table(metrics),
+        "## What it reads",
+        _columns_table(schema.features),
+        *_left_out(schema),
+        "## How to call it",
+        _usage(schema, sample_row),
+        "## Limits",
+        _limits(schema),
+    ]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _purpose(schema: Schema, source: str | None, num_parameters: int | None) -> str:
+    task = schema.task
+    target = ", ".join(f"`{name}`" for name in task.target)
+    lines = [f"Predicts {target}: {_TASK_WORDS[task.kind]}."]
+    if task.classes and task.kind is not TaskKind.MULTILABEL:
+        labels = ", ".join(f"`{label}`" for label in task.classes[:20])
+        more = f", … ({len(task.classes)} in all)" if len(task.classes) > 20 else ""
+        lines.append(f"Its classes are {labels}{more}.")
+    if source is not None:
+        lines.append(f"Trained on `{source}`.")
+    if num_parameters is not None:
+        lines.append(f"A Transformer over the table's columns with {num_parameters:,} parameters.")
+    return "\n".join(lines)
+
+
+def _metrics_table(metrics: Mapping[str, Any]) -> str:
+    parts = {
+        part: {name: value for name, value in values.items() if _is_number(value)}
+        for part, values in metrics.items()
+        if isinstance(values, Mapping)
+    }
+    names = sorted({name for values in parts.values() for name in values})
+    if not names:
+        return "No metrics were recorded."
+    header = ["metric", *parts]
+    rows = [[name, *(_number(values.get(name)) for values in parts.values())] for name in names]
+    return _table(header, rows, right=True)
+
+
+def _columns_table(columns: tuple[Column, ...]) -> str:
+    return _table(["column", "kind", "why"], [[f"`{c.name}`", c.kind.value, c.reason] for c in columns])
+
+
+def _left_out(schema: Schema) -> list[str]:
+    others = tuple(c for c in schema.columns if c.role not in (Role.FEATURE, Role.TARGET))
+    if not others:
+        return []
+    rows = [[f"`{c.name}`", c.role.value, c.reason] for c in others]
+    return ["These columns of the training file are not read:", _table(["column", "role", "why"], rows)]
+
+
+def _usage(schema: Schema, sample_row: Mapping[str, Any]) -> str:
+    sample = {c.name: sample_row[c.name] for c in schema.features if c.name in sample_row}
+    answer = "`prediction`, `probabilities` by class and `confidence`"
+    if schema.task.kind is TaskKind.REGRESSION:
+        answer = "`prediction`, in the unit of the target"
+    return "\n".join(
+        [
+            "```bash",
+            "mlpipe predict --bundle BUNDLE --data FILE --out predictions.csv",
+            "mlpipe serve BUNDLE --port 8000",
+            f"curl http://127.0.0.1:8000/predict -d @BUNDLE/{SAMPLE_REQUEST}",
+            "```",
+            "",
+            f"`{SAMPLE_REQUEST}` is one raw row; the answer holds {answer}:",
+            "",
+            "```json",
+            json.dumps(sample, ensure_ascii=False, indent=2),
+            "```",
+        ]
+    )
+
+
+def _limits(schema: Schema) -> str:
+    lines = [
+        "- It knows only what the training rows showed. Categories it has not seen share one \"unseen\" value, and",
+        "  numbers beyond the range of training are treated like the nearest it has seen or extrapolated badly.",
+        "- Rows must come from the same source as the training rows; the metrics above say nothing about others.",
+    ]
+    if schema.task.is_classification:
+        lines.append("- Probabilities are as well calibrated as the table's `calibration_error` says, on such rows only.")
+    if not any(c.nullable for c in schema.features):
+        lines.append("- No nulls were seen in training; a row with nulls gets an answer nobody measured.")
+    lines.append("- It finds associations, not causes. Check it for groups of people before it decides about people.")
+    return "\n".join(lines)
+
+
+def _table(header: list[str], rows: list[list[str]], *, right: bool = False) -> str:
+    rule = ["---", *(("---:" if right else "---") for _ in header[1:])]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in [header, rule, *rows])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None or not math.isfinite(value) else f"{value:.4g}"

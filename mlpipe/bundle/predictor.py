@@ -1,0 +1,137 @@
+"""`Predictor`: raw rows in, predictions out. Validation, batch scoring and the server all run this code.
+
+Neither Lightning nor MLflow is imported; a bundle, Polars and torch are enough.
+
+Legend of the shapes: T rows, F numeric features, C categorical features, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import torch
+
+from mlpipe.arrays import Arrays
+from mlpipe.bundle.format import BundleContents, read_bundle
+from mlpipe.errors import InputError
+from mlpipe.features.frame import as_frame
+from mlpipe.models.heads import member_average
+from mlpipe.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mlpipe.data.read import ReadOptions
+
+#: What `Predictor.predict` takes.
+Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | "pd.DataFrame"
+
+
+class Predictor:
+    """A bundle, ready to predict.
+
+    Attributes:
+        schema: The raw table and the task.
+        version: The bundle's version.
+        contents: All else that the bundle holds.
+
+    Examples:
+        >>> predictor = Predictor.load("runs/census/1/bundle")  # doctest: +SKIP
+        >>> predictor.predict({"age": 39, "education": "Bachelors"})  # doctest: +SKIP
+    """
+
+    def __init__(self, contents: BundleContents) -> None:
+        self.contents = contents
+        self.schema: Schema = contents.schema
+        self.version: str = contents.version
+
+    @classmethod
+    def load(cls, bundle: str | Path) -> Self:
+        """Read a bundle from a folder.
+
+        Raises:
+            BundleError: Names the file of the bundle that is wrong and says why.
+        """
+        return cls(read_bundle(bundle))
+
+    def predict(self, rows: Rows, *, batch_size: int = 4096) -> pl.DataFrame:
+        """Predict raw rows.
+
+        Args:
+            rows: A row as a dict, a list of them, or a Polars or pandas frame. What is no feature is ignored.
+            batch_size: Rows that go through the model at once; bounds memory and changes nothing else.
+
+        Returns:
+            One row for each, in order. Classification: `prediction`, `probability_<class>` and `confidence`;
+            regression: `prediction`, in the target's own unit.
+
+        Raises:
+            InputError: Names the field and the row that does not fit the schema.
+        """
+        frame = as_frame(rows, self.schema)
+        parts = [
+            self._predict_frame(frame.slice(start, batch_size), start)
+            for start in range(0, max(frame.height, 1), batch_size)
+        ]
+        return pl.concat(parts)
+
+    def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> npt.NDArray[np.float32]:
+        """The model's outputs for preprocessed rows.
+
+        Returns:
+            float32 (T, O): probabilities, calibrated, for classification; standardised values for regression.
+        """
+        kind, temperature = self.schema.task.kind, self.contents.manifest.temperature
+        outputs = [np.empty((0, self.schema.task.num_outputs), np.float32)]
+        with torch.inference_mode():
+            for start in range(0, len(arrays), batch_size):
+                part = arrays.take(slice(start, start + batch_size))
+                logits_BKO = self.contents.model(
+                    torch.from_numpy(part.numeric), torch.from_numpy(part.missing), torch.from_numpy(part.categorical)
+                )
+                outputs.append(member_average(logits_BKO, kind, temperature).numpy())
+        return np.concatenate(outputs)
+
+    def predict_file(
+        self,
+        data: str | Path,
+        out: str | Path,
+        read: ReadOptions | None = None,
+        *,
+        batch_size: int = 4096,
+        overwrite: bool = False,
+    ) -> int:
+        """Predict every row of a file, in order, in memory that does not grow with the file.
+
+        Args:
+            data: Anything `mlpipe.data.read.scan` reads.
+            out: `.parquet`, `.csv`, `.ndjson`, `.jsonl`, `.arrow` or `.ipc`; appears once it is complete.
+            read: How to read `data`; None: as the training file was read.
+            batch_size: Rows that go through the model at once.
+            overwrite: Replace `out` if it exists.
+
+        Returns:
+            The number of rows written: the identifier columns that the file has, then those of `predict`.
+
+        Raises:
+            ConfigError: `out` has another ending, exists, or is the input file.
+            DataError: A feature's column is missing.
+            InputError: A value does not fit its column.
+        """
+        from mlpipe.bundle.scoring import score_file
+
+        return score_file(self, data, Path(out), read, batch_size, overwrite=overwrite)
+
+    def _predict_frame(self, frame: pl.DataFrame, first_row: int) -> pl.DataFrame:
+        preprocessor = self.contents.preprocessor
+        outputs = self.predict_arrays(preprocessor.transform(frame), batch_size=max(frame.height, 1))
+        finite = np.isfinite(outputs).all(axis=1)
+        if not finite.all():
+            row = first_row + int(np.argmin(finite))
+            raise InputError(f"The model has no finite answer for row {row}: its values are out of range.", row=row)
+        return preprocessor.target_.decode(outputs)

@@ -1,0 +1,110 @@
+"""Predicting a file of any size: rows stream from the reader through the model into the output file.
+
+Polars pulls batches off the file, keeps their order and waits for the model, so memory stays bounded. The model
+runs on one thread of its own: Polars would call it from all of its threads at once, and torch keeps a pool of
+threads for every thread that calls it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from mlpipe.data.read import ReadOptions, scan
+from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.schema import Schema
+
+if TYPE_CHECKING:
+    from mlpipe.bundle.predictor import Predictor
+
+#: Between the labels of a multilabel prediction where a cell holds text only.
+LABEL_SEPARATOR = "|"
+
+_SINKS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
+    ".parquet": pl.LazyFrame.sink_parquet,
+    ".csv": pl.LazyFrame.sink_csv,
+    ".ndjson": pl.LazyFrame.sink_ndjson,
+    ".jsonl": pl.LazyFrame.sink_ndjson,
+    ".arrow": pl.LazyFrame.sink_ipc,
+    ".ipc": pl.LazyFrame.sink_ipc,
+}
+
+
+def score_file(
+    predictor: Predictor,
+    data: str | Path,
+    out: Path,
+    read: ReadOptions | None,
+    batch_size: int,
+    *,
+    overwrite: bool,
+) -> int:
+    """What `Predictor.predict_file` promises."""
+    suffix = out.suffix.lower()
+    if suffix not in _SINKS:
+        raise ConfigError(f"{str(out)!r}: the ending says which format to write; it can be {', '.join(_SINKS)}.")
+    _check_out(data, out, overwrite=overwrite)
+    frame = scan(data, read if read is not None else stored_options(predictor.contents.manifest.read))
+    columns = input_columns(frame, predictor.schema, source=str(data))
+    frame = frame.select(columns)
+    identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
+    rows = 0
+
+    def predict(batch: pl.DataFrame) -> pl.DataFrame:
+        nonlocal rows
+        predictions = predictor.predict(batch, batch_size=batch_size)
+        if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
+            predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
+        rows += batch.height
+        return pl.concat([batch.select(identifiers), predictions], how="horizontal")
+
+    schema = predict(pl.DataFrame(schema=frame.collect_schema())).schema
+    # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
+    # after a second Ctrl-C.
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder, ThreadPoolExecutor(1) as model:
+        part = Path(folder) / out.name
+        _SINKS[suffix](
+            frame.map_batches(lambda batch: model.submit(predict, batch).result(), schema=schema, streamable=True), part
+        )
+        os.replace(part, out)
+    return rows
+
+
+def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[str]:
+    """The columns of a file that a prediction needs: the identifiers it has, then all features.
+
+    Raises:
+        DataError: A feature's column is missing; the sentence names the closest one.
+    """
+    names = frame.collect_schema().names()
+    for column in schema.features:
+        if column.name not in names:
+            others = [name for name in names if name not in schema]
+            hint = did_you_mean(column.name, others or names)
+            raise DataError(f"{source} has no column {column.name!r}, which the model needs.{hint}")
+    return [c.name for c in schema.identifiers if c.name in names] + [c.name for c in schema.features]
+
+
+def stored_options(read: dict[str, Any] | None) -> ReadOptions:
+    """How the training file was read, for a file that may be of another format."""
+    return replace(ReadOptions(**(read or {})), format=None)
+
+
+def _check_out(data: str | Path, out: Path, *, overwrite: bool) -> None:
+    if not out.parent.is_dir():
+        raise ConfigError(f"{str(out)!r}: there is no folder {str(out.parent)!r} to write to.")
+    if not out.exists():
+        return
+    sources = [data] if isinstance(data, Path) else [data, *glob.glob(data.split("::")[0])]
+    if any(os.path.exists(source) and os.path.samefile(source, out) for source in sources):
+        raise ConfigError(f"{str(out)!r} is the file to be predicted; choose another path for the predictions.")
+    if not overwrite:
+        raise ConfigError(f"{str(out)!r} exists already; --force replaces it.")

@@ -1,0 +1,185 @@
+"""The words of the command line: every verb with its options, and nothing that takes time to import.
+
+The options are a contract that scripts rely on; `tests/golden/command_line.txt` freezes them.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mlpipe.errors import ConfigError, did_you_mean
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose complaints are a `ConfigError` of one sentence, and which takes no abbreviations."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise ConfigError(f"{self.prog}: {message}; `{self.prog} --help` shows what is possible.")
+
+    def check_options(self, words: Iterable[str]) -> None:
+        """Refuse long options that this parser doesn't have, before it complains about anything that follows from it.
+
+        Raises:
+            ConfigError: An option is unknown; the sentence names the closest one.
+        """
+        for word in words:
+            if word == "--":
+                return
+            name = word.split("=", 1)[0]
+            if name.startswith("--") and name not in self._option_string_actions:
+                known = [option for option in self._option_string_actions if option.startswith("--")]
+                raise ConfigError(f"{self.prog}: there is no option {name!r}.{did_you_mean(name, known)}")
+
+
+def port(text: str) -> int:
+    """A TCP port.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; it has to be a number from 1 to 65535")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """A whole number from 1.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; it has to be a whole number from 1")
+    return int(text)
+
+
+def common() -> Parser:
+    """The options that every verb has; they may stand anywhere on the line."""
+    parser = Parser(prog="mlpipe", add_help=False)
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--log",
+        choices=("rich", "plain", "json"),
+        help="form of the log on stderr (default: rich at a terminal, plain elsewhere)",
+    )
+    group.add_argument("--quiet", action="store_true", help="warnings and errors only")
+    group.add_argument("--debug", action="store_true", help="more of the log, and the traceback of an error")
+    return parser
+
+
+def _init(parser: Parser) -> None:
+    parser.add_argument("data", metavar="DATA", help="the table: CSV, TSV, Parquet, Arrow IPC or NDJSON")
+    parser.add_argument(
+        "--target",
+        metavar="COLUMN",
+        action="append",
+        help="the column to predict, or `first` or `last`; given several times: multilabel",
+    )
+    parser.add_argument("--out", metavar="CONFIG", help="the config to write (default: DATA's name, ending in .yaml)")
+    parser.add_argument("--task", choices=("binary", "multiclass", "multilabel", "regression"), help="if not inferred")
+    parser.add_argument("--time", metavar="COLUMN", help="split in time by this column")
+    parser.add_argument("--group", metavar="COLUMN", help="keep rows of one group on one side of the split")
+    parser.add_argument("--force", action="store_true", help="overwrite CONFIG")
+
+
+def _fit(parser: Parser) -> None:
+    parser.add_argument("--run", metavar="DIR", help="the run directory (default: a new one below runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run directory")
+
+
+def _evaluate(parser: Parser) -> None:
+    parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
+    parser.add_argument("--data", metavar="FILE", help="a labelled file to evaluate on instead of the run's own rows")
+
+
+def _predict(parser: Parser) -> None:
+    parser.add_argument("--bundle", metavar="BUNDLE", required=True, help="the bundle that `mlpipe export` wrote")
+    parser.add_argument("--data", metavar="FILE", required=True, help="the rows to predict")
+    parser.add_argument("--out", metavar="FILE", required=True, help="the predictions: .csv, .parquet, .ndjson, …")
+    parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
+
+
+def _export(parser: Parser) -> None:
+    parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
+    parser.add_argument("--out", metavar="BUNDLE", required=True, help="the folder to write")
+    parser.add_argument("--force", action="store_true", help="overwrite BUNDLE")
+
+
+def _serve(parser: Parser) -> None:
+    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle that `mlpipe export` wrote")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=8000, help="(default: %(default)s)")
+    parser.add_argument(
+        "--workers", metavar="N", type=count, default=1, help="processes that predict (default: %(default)s)"
+    )
+
+
+def _ui(parser: Parser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="URI",
+        default="sqlite:///runs/mlflow.db",
+        help="where the runs were tracked (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=port, default=5000, help="(default: %(default)s)")
+
+
+def _example(parser: Parser) -> None:
+    parser.add_argument("name", metavar="NAME", choices=("flights",), help="which table: flights")
+    parser.add_argument("--out", metavar="FILE", required=True, help="the file to write: .csv or .parquet")
+    parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One word of the command line.
+
+    Attributes:
+        help: What it does, in one line.
+        add_arguments: Puts its options on a parser.
+        takes_rest: What the parser doesn't know is handed on as `args.rest` instead of being refused.
+    """
+
+    help: str
+    add_arguments: Callable[[Parser], None]
+    takes_rest: bool = False
+
+
+VERBS = {
+    "init": Verb("look at a table and write a config for it", _init),
+    "fit": Verb("train as a config says: --config FILE, and overrides as --group.key VALUE", _fit, takes_rest=True),
+    "validate": Verb("score a run's best checkpoint on its validation rows, or on a file", _evaluate),
+    "test": Verb("score a run's best checkpoint on its test rows, or on a file", _evaluate),
+    "predict": Verb("score a file with a bundle", _predict),
+    "export": Verb("turn a run into a bundle", _export),
+    "serve": Verb("put a bundle behind HTTP", _serve),
+    "ui": Verb("look at the tracked runs in MLflow's UI", _ui),
+    "example": Verb("write an example table", _example),
+}
+
+
+def build_parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of the help page, and one parser for each verb."""
+    top = Parser(
+        prog="mlpipe",
+        description="One config takes a table to a served Transformer.",
+        epilog="`mlpipe VERB --help` shows the options of a verb.",
+    )
+    top.add_argument("--version", action="store_true", help="print the version and leave")
+    verbs = top.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)
+    parsers = {}
+    for name, verb in VERBS.items():
+        # fit's help is that of its config, which `mlpipe.commands.fit` knows.
+        parser = verbs.add_parser(
+            name, help=verb.help, description=verb.help, parents=[common()], add_help=not verb.takes_rest
+        )
+        verb.add_arguments(parser)
+        parsers[name] = parser
+    return top, parsers

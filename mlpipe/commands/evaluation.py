@@ -1,0 +1,65 @@
+"""What `mlpipe validate` and `mlpipe test` share: the best weights of a run, on its own rows or on another file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+
+import polars as pl
+import torch
+
+from mlpipe.bundle.export import load_run
+from mlpipe.commands.tables import print_metrics
+from mlpipe.data.load import Part, load_table, map_labels, read_like
+from mlpipe.data.infer import drop_null_targets
+from mlpipe.errors import DataError
+from mlpipe.models import member_average
+from mlpipe.schema import TaskKind
+from mlpipe.training.loop import predict_logits
+from mlpipe.training.metrics import compute_metrics
+from mlpipe.training.parser import RunConfig, config_from_file
+from mlpipe.training.rundir import RunDirectory, open_run
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate_run(args: argparse.Namespace, part: Part) -> int:
+    """Print the metrics of a part of the run's table, or of a labelled file, as a table (or JSON with `--log json`)."""
+    directory = open_run(args.run)
+    config = config_from_file(directory.config)
+    frame, where = _rows(directory, config, args.data, part)
+    metrics = score(directory, frame)
+    if args.log == "json":
+        print(json.dumps({where: metrics}))
+    else:
+        print_metrics({where: metrics})
+    return 0
+
+
+def score(directory: RunDirectory, frame: pl.DataFrame) -> dict[str, float]:
+    """Metrics of a run's best weights on labelled raw rows."""
+    contents = load_run(directory.path)
+    arrays = contents.preprocessor.transform(frame, with_target=True)
+    codec, kind = contents.preprocessor.target_, contents.schema.task.kind
+    logits = predict_logits(contents.model, arrays, 4096)
+    outputs = member_average(logits, kind, contents.temperature)
+    target = torch.from_numpy(arrays.target)
+    if kind is TaskKind.REGRESSION:
+        outputs, target = codec.to_units(outputs), codec.to_units(target)
+    return compute_metrics(kind, outputs, target, arrays.weight)
+
+
+def _rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Part) -> tuple[pl.DataFrame, str]:
+    if data is None:
+        table = load_table(config.data)
+        if table.frames[part].is_empty():
+            raise DataError(f"{directory.path} has no {part} rows; give a labelled file with --data.")
+        return table.frames[part], part
+    schema = load_run(directory.path).schema
+    frame, dropped = drop_null_targets(read_like(data, schema, config.data.read, config.data), schema)
+    if dropped:
+        logger.warning("%s: %d rows have no target and are left out.", data, dropped)
+    if frame.is_empty():
+        raise DataError(f"{data}: there are no rows with a target to score.")
+    return frame, data

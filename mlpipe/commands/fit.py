@@ -1,0 +1,167 @@
+"""`mlpipe fit`: from a config to a run directory with a bundle in it.
+
+The whole job in the order in which it happens; each step is a call into the part that owns it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.bundle.export import export_run
+from mlpipe.commands.tables import print_metrics, print_parts
+from mlpipe.data.config import DataConfig
+from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.load import Table, load_table
+from mlpipe.errors import ConfigError
+from mlpipe.features.frame import json_row
+from mlpipe.logs import log_execution_time
+from mlpipe.research.plots import save_run_plots
+from mlpipe.training.callbacks import EpochLog
+from mlpipe.training.csvlog import MetricsCSV
+from mlpipe.training.environment import environment
+from mlpipe.training.loop import Trained, train
+from mlpipe.training.parser import RunConfig, parse_config
+from mlpipe.training.rundir import RunDirectory, write_json, write_text
+from mlpipe.training.tracking import MlflowTracker
+
+logger = logging.getLogger(__name__)
+
+INTERRUPTED = 130
+RUNS = Path("runs")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train; see `mlpipe fit --help`.
+
+    Returns:
+        0, or 130 if Ctrl-C cut the training short: the run is complete all the same, with the best weights so far.
+    """
+    config = parse_config(_with_saved_config(args))
+    directory, trained = fit(config, run=args.run, resume=args.resume, progress=_wants_progress_bar(args))
+    print_metrics(trained.metrics)
+    print(f"\nRun:     {directory.path}\nBundle:  {directory.bundle}\nServe:   mlpipe serve {directory.bundle}")
+    if trained.interrupted:
+        print(f"Training was interrupted; go on with: mlpipe fit --run {directory.path} --resume")
+        return INTERRUPTED
+    return 0
+
+
+def fit(
+    config: RunConfig, *, run: str | None = None, resume: bool = False, progress: bool = True
+) -> tuple[RunDirectory, Trained]:
+    """Do the whole job.
+
+    Args:
+        config: The parsed config.
+        run: The run directory; None: a new one below `runs/`.
+        resume: Go on with that run.
+        progress: Show a progress bar; otherwise a line per epoch is logged.
+
+    Raises:
+        ConfigError: The config does not fit the data, or the run directory is taken.
+        DataError: The data are not what they have to be.
+        TrainingError: The loss is not finite.
+    """
+    with log_execution_time("read the table", logger):
+        table = load_table(config.data)
+    for sentence in table.warnings:
+        logger.warning(sentence)
+    print_parts(table.balance)
+    data = TabularDataModule(
+        table.schema,
+        table.frames,
+        config.features,
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+        seed=config.seed,
+    )
+    with log_execution_time("preprocess it", logger):
+        data.setup()
+    directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
+    _describe(directory, config, table, data, resume=resume)
+
+    loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
+    tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume) if config.tracking.enabled else None
+    if tracker is not None:
+        tracker.log_hyperparams(config.values)
+        loggers.append(tracker)
+    trainer = dict(config.trainer)
+    if trainer.get("enable_progress_bar") is None:
+        trainer["enable_progress_bar"] = progress
+    if not progress:
+        trainer["callbacks"] = [*(trainer.get("callbacks") or []), EpochLog()]
+    try:
+        trained = train(
+            data,
+            config.model,
+            config.training,
+            trainer,
+            checkpoints=directory.checkpoints,
+            seed=config.seed,
+            loggers=loggers,
+            resume=resume and directory.last_checkpoint.is_file(),
+        )
+        _finish(directory, table, data, trained)
+    except BaseException as error:
+        if tracker is not None:
+            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    if tracker is not None:
+        tracker.log_metrics({f"{part}/{k}": v for part, values in trained.metrics.items() for k, v in values.items()})
+        tracker.log_artifacts(directory)
+        tracker.close("KILLED" if trained.interrupted else "FINISHED")
+    return directory, trained
+
+
+def _describe(
+    directory: RunDirectory, config: RunConfig, table: Table, data: TabularDataModule, *, resume: bool
+) -> None:
+    """Write what the run is made of, before the first step."""
+    preprocess = data.preprocessor.to_dict()
+    if resume and directory.preprocess.is_file() and json.loads(directory.preprocess.read_text()) != preprocess:
+        raise ConfigError(
+            f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
+            "with; start a new run."
+        )
+    values = config.values
+    values["data"] = {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}
+    write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_json(directory.env, environment(table.files))
+    write_json(directory.schema, table.schema.to_dict())
+    write_json(directory.preprocess, preprocess)
+    write_json(directory.sample_row, json_row(table.frames["validation"], table.schema))
+
+
+def _finish(directory: RunDirectory, table: Table, data: TabularDataModule, trained: Trained) -> None:
+    """Write what has come of the run: metrics, bundle, plots."""
+    write_json(directory.calibration, {"temperature": trained.temperature})
+    write_json(directory.metrics_json, {**trained.metrics, "train_seconds": trained.train_seconds})
+    export_run(directory.path, directory.bundle, overwrite=True)
+    part = "test" if "test" in trained.outputs else "validation"
+    save_run_plots(directory, table.schema.task, trained.outputs[part], data, part)
+
+
+def _with_saved_config(args: argparse.Namespace) -> list[str]:
+    """The words for the config's parser; a resumed run brings its own config, under what is given now."""
+    if not args.resume or args.run is None:
+        return list(args.rest)
+    saved = RunDirectory(Path(args.run)).config
+    return ["--config", str(saved), *args.rest] if saved.is_file() else list(args.rest)
+
+
+def _absolute_paths(data: DataConfig) -> dict[str, str]:
+    """The config's files by absolute path, so that the run can be evaluated from any folder; URLs stay."""
+    paths = {name: getattr(data, name) for name in ("path", "train", "validation", "test")}
+    return {name: p if "://" in p else str(Path(p).absolute()) for name, p in paths.items() if p is not None}
+
+
+def _wants_progress_bar(args: argparse.Namespace) -> bool:
+    return args.log == "rich" and not args.quiet and sys.stderr.isatty()

@@ -1,0 +1,125 @@
+"""`mlpipe init`: look at a table, say what each column is taken for and why, and write a config for it."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlpipe.errors import ConfigError
+from mlpipe.schema import Schema
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mlpipe.data.config import DataConfig
+
+logger = logging.getLogger(__name__)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the table of columns, the task and the guards' warnings, and write the config.
+
+    Raises:
+        ConfigError: No target is named, or the config's file exists.
+        DataError: The table can't be read, split, or lacks a column.
+    """
+    from mlpipe.commands.template import render_config
+    from mlpipe.data.config import DataConfig
+    from mlpipe.data.load import load_table
+
+    out = Path(args.out or f"{default_stem(args.data)}.yaml")
+    if not args.target:
+        _print_columns_as_read(args.data)
+        raise ConfigError("Which of these columns is to be predicted? Say it with `--target COLUMN`.")
+    if out.exists() and not args.force:
+        raise ConfigError(f"{out} exists; give another name with `--out`, or `--force` to overwrite it.")
+    if not out.parent.is_dir():
+        raise ConfigError(f"There is no folder {out.parent}, in which {out.name} is to be written.")
+
+    config = _config(args)
+    table = load_table(config)
+    num_rows = sum(len(frame) for frame in table.frames.values())
+    print(f"{args.data}: {num_rows:,} rows, {len(table.schema.columns)} columns ({table.read.format})\n")
+    print(_columns_as_text(table.schema))
+    print(f"\n{_task_as_text(table.schema, _targets(table.frames.values(), table.schema))}")
+    print(f"Rows: {_parts_as_text(table.frames)}")
+    for sentence in table.warnings:
+        logger.warning(sentence)
+
+    out.write_text(render_config(str(out), config, table.schema, table.read, num_rows), encoding="utf-8")
+    print(f"\nWrote {out}. Look through it, then:\n  mlpipe fit --config {out}")
+    return 0
+
+
+def default_stem(data: str) -> str:
+    """The name of the table without folders and endings.
+
+    Examples:
+        >>> default_stem("data/bank.csv.gz"), default_stem("archive.zip::hour.csv"), default_stem("2013.part-*.parquet")
+        ('bank', 'hour', '2013')
+    """
+    name = data.rsplit("::", 1)[-1].rstrip("/").rsplit("/", 1)[-1]
+    return name.split(".", 1)[0].strip("*") or "config"
+
+
+def _config(args: argparse.Namespace) -> DataConfig:
+    from mlpipe.data.config import DataConfig
+
+    target = args.target[0] if len(args.target) == 1 else args.target
+    return DataConfig(target=target, path=args.data, task=args.task, time=args.time, group=args.group)
+
+
+def _print_columns_as_read(data: str) -> None:
+    from mlpipe.data.read import detect_options, scan
+
+    head = scan(data, detect_options(data)).head(3).collect()
+    rows = [(name, str(head[name].dtype), ", ".join(map(str, head[name].to_list()))) for name in head.columns]
+    print(_table(("column", "read as", "first values"), rows))
+
+
+def _columns_as_text(schema: Schema) -> str:
+    return _table(
+        ("column", "kind", "role", "why"),
+        [(column.name, column.kind.value, column.role.value, column.reason) for column in schema],
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text, the last one as long as it is."""
+    cells = [[" ".join(cell.split()) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header) - 1)]
+    cells.insert(1, ["-" * width for width in (*widths, len(header[-1]))])
+    return "\n".join(
+        "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
+        for row in cells
+    )
+
+
+def _task_as_text(schema: Schema, targets: pl.DataFrame) -> str:
+    import polars as pl
+
+    names = ", ".join(repr(name) for name in schema.task.target)
+    text = f"Task: {schema.task.kind}, target {names}"
+    if len(schema.task.target) > 1:
+        return text
+    target = targets.to_series()
+    if schema.task.is_classification:
+        counts = target.value_counts(sort=True, name="rows").head(10).iter_rows()
+        shares = ", ".join(f"{label} {rows / len(target):.1%}" for label, rows in counts)
+        more = f", … ({len(schema.task.classes)} classes)" if len(schema.task.classes) > 10 else ""
+        return f"{text}: {shares}{more}"
+    numbers = target.cast(pl.Float64, strict=False)
+    return f"{text}: mean {numbers.mean():.6g}, from {numbers.min():.6g} to {numbers.max():.6g}"
+
+
+def _targets(frames: Any, schema: Schema) -> pl.DataFrame:
+    import polars as pl
+
+    return pl.concat([frame.select(schema.task.target) for frame in frames if len(frame)])
+
+
+def _parts_as_text(frames: Mapping[Any, pl.DataFrame]) -> str:
+    return ", ".join(f"{len(frame):,} {part}" for part, frame in frames.items())

@@ -1,0 +1,50 @@
+"""What commands print: metrics and the parts of a table, aligned, on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+
+def print_metrics(metrics: Mapping[str, Mapping[str, float]], title: str = "Metrics") -> None:
+    """A row per metric, a column per part."""
+    names = list(dict.fromkeys(name for values in metrics.values() for name in values))
+    rows = [[name, *(number(values.get(name)) for values in metrics.values())] for name in names]
+    print_table([title.lower(), *metrics], rows)
+
+
+def print_parts(balance: Sequence[Mapping[str, Any]]) -> None:
+    """A row per part of the split: its size, and the class balance or the target's mean and spread."""
+    if balance:
+        columns = list(dict.fromkeys(name for record in balance for name in record))
+        print_table(columns, [[number(record.get(name)) for name in columns] for record in balance])
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """The first column to the left, the others to the right."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, name in enumerate(columns):
+        table.add_column(str(name), justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def number(value: Any) -> str:
+    """A cell: four significant decimals for fractions, thousands set apart for counts.
+
+    Examples:
+        >>> number(0.91234567), number(12345), number(None), number("train")
+        ('0.9123', '12,345', '–', 'train')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.1f}"

@@ -1,0 +1,138 @@
+"""The config that `mlpipe init` writes: what was found in the table, as YAML with a comment for each decision.
+
+PyYAML writes no comments, so the lines are put together here; it quotes each value, so any column name is safe.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
+from mlpipe.data.config import DataConfig
+from mlpipe.data.read import ReadOptions
+from mlpipe.schema import Column, Kind, Role, Schema
+
+#: The defaults that are changed most often, commented out. `tests/unit/commands/test_init.py` holds them to the
+#: defaults in the code.
+DEFAULTS = """\
+# What follows are defaults. To change one, take away the # of its line and of its group.
+# features:
+#   numeric: quantile          # scaling of numbers: quantile, robust, standard or none
+#   num_bins: 48               # of the piecewise-linear encoding
+#   high_cardinality: embed    # many categories: embed, hash or target
+#   target_transform: none     # log models log(1 + target) of a regression target
+# model:
+#   width: 64                  # of a token
+#   num_layers: 2
+#   num_heads: 4
+#   dropout: 0.1
+#   numeric_embedding: ple     # linear, ple, periodic, plr or pbld
+#   rope: index                # rotary position by column; or none
+# training:
+#   optimizer: muon            # or adamw
+#   lr: 0.001
+#   weight_decay: 0.01
+#   patience: 16               # validations without improvement before training stops
+#   metric: null               # what early stopping watches; null: log_loss, or rmse for regression
+# trainer:
+#   max_epochs: null           # null: by the number of training rows
+#   accelerator: auto
+#   precision: null            # bf16-mixed saves time on a recent GPU
+# tracking:
+#   enabled: true
+#   uri: null                  # an MLflow server; null: a database in the folder of the runs
+#   experiment: mlpipe
+"""
+
+
+def render_config(name: str, config: DataConfig, schema: Schema, read: ReadOptions, num_rows: int) -> str:
+    """The text of the config.
+
+    Args:
+        name: The file it will be in, for the first line.
+        config: What the table was loaded with.
+        schema: What was found in it.
+        read: How it was read, every field filled in.
+        num_rows: Rows of the table that have a target.
+
+    Returns:
+        YAML that `mlpipe fit --config` takes and that gives the same schema again.
+    """
+    return "\n".join(
+        [
+            f"# mlpipe fit --config {name}",
+            f"# Written by `mlpipe init`; the table had {num_rows:,} rows with a target.",
+            "# `mlpipe fit --help` explains every key.",
+            "seed_everything: 0",
+            "",
+            "data:",
+            *_data(config, schema, read),
+            "",
+            DEFAULTS,
+        ]
+    )
+
+
+def column_word(column: Column) -> str:
+    """What `data.columns` calls a column: its kind, `identifier`, or `ignore`."""
+    if column.role is Role.IDENTIFIER:
+        return "identifier"
+    if column.role is Role.IGNORED or column.kind is Kind.CONSTANT:
+        return "ignore"
+    return column.kind.value
+
+
+def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str]:
+    target: Any = list(schema.task.target)
+    yield f"  path: {_scalar(config.path)}"
+    yield f"  target: {_scalar(target[0] if len(target) == 1 else target)}"
+    yield f"  task: {schema.task.kind.value}    # binary, multiclass, multilabel or regression"
+    if config.time is not None:
+        yield f"  time: {_scalar(config.time)}"
+    if config.group is not None:
+        yield f"  group: {_scalar(config.group)}"
+    yield "  read:    # as detected; files that come later are read the same way"
+    yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read))
+    yield "  split:"
+    yield f"    method: auto    # here: {_split_method(schema)}; or random, stratified, group, time, column"
+    yield f"    validation: {config.split.validation}"
+    yield f"    test: {config.split.test}"
+    yield "    seed: 0"
+    yield "  # What each column is taken for. Change it here to numeric, categorical, boolean, date, datetime, duration,"
+    yield "  # text, identifier (carried over to predictions) or ignore."
+    named = [(column, column.role in (Role.FEATURE, Role.IGNORED, Role.IDENTIFIER)) for column in schema]
+    yield "  columns:" if any(listed for _, listed in named) else "  columns: {}"
+    for column, listed in named:
+        # The target, and what the split or the loss uses, are named above.
+        entry = (
+            f"{_scalar(column.name)}: {column_word(column)}" if listed else f"# {column.name!r} is the {column.role}"
+        )
+        reason = " ".join(column.reason.split())
+        separator = "    # " if listed else ": "
+        yield f"    {entry}" + (f"{separator}{reason}" if reason else "")
+
+
+def _resolved(read: ReadOptions) -> Iterator[tuple[str, Any]]:
+    """The fields that detection has filled in."""
+    unset = ReadOptions()
+    for field in dataclasses.fields(read):
+        value = getattr(read, field.name)
+        if value != getattr(unset, field.name):
+            yield field.name, value
+
+
+def _split_method(schema: Schema) -> str:
+    if schema.with_role(Role.GROUP):
+        return "group"
+    if schema.with_role(Role.TIME):
+        return "time"
+    return "stratified" if schema.task.is_classification else "random"
+
+
+def _scalar(value: Any) -> str:
+    """A value on one line, quoted where YAML would otherwise take it for something else."""
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1_000_000)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,87 @@
+"""The LightningDataModule: a table, its preprocessing, and loaders over tensors on the device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import lightning as L
+import polars as pl
+
+from mlpipe.arrays import Arrays
+from mlpipe.data.batches import TensorBatches
+from mlpipe.data.config import default_batch_size
+from mlpipe.data.load import PARTS, Part
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.schema import InputSpec, Schema
+
+logger = logging.getLogger(__name__)
+
+
+class TabularDataModule(L.LightningDataModule):
+    """Fits the preprocessing on the training rows and serves all parts as batches.
+
+    Everything that follows from the data (the schema, the model's input spec) is there after `setup`, which does its
+    work once and may be called before the Trainer calls it: the model is built from `spec`.
+
+    Args:
+        schema: What the columns are.
+        frames: Raw rows by part: `train`, `validation`, and `test` (may be empty).
+        features: How columns are preprocessed.
+        batch_size: Rows per training step; None: by the number of training rows.
+        eval_batch_size: Rows per step when nothing is learnt.
+        seed: Decides the order of the rows, together with the epoch.
+
+    Shape:
+        Batches are `mlpipe.data.batches.Batch`: numeric (B, F), missing (B, F), categorical (B, C), target (B,).
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        frames: Mapping[Part, pl.DataFrame],
+        features: FeaturesConfig | None = None,
+        *,
+        batch_size: int | None = None,
+        eval_batch_size: int = 4096,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.schema = schema
+        self.frames = frames
+        self.preprocessor = Preprocessor(schema, features or FeaturesConfig())
+        self.batch_size = batch_size or default_batch_size(len(frames["train"]))
+        self.eval_batch_size = eval_batch_size
+        self.seed = seed
+        self.arrays: dict[Part, Arrays] = {}
+
+    def setup(self, stage: str | None = None) -> None:
+        """Fit on the training rows, transform all parts; the second call does nothing."""
+        if self.arrays:
+            return
+        arrays: dict[Part, Arrays] = {"train": self.preprocessor.fit_arrays(self.frames["train"])}
+        for part in PARTS[1:]:
+            arrays[part] = self.preprocessor.transform(self.frames[part], with_target=True)
+        self.arrays = arrays
+
+    @property
+    def spec(self) -> InputSpec:
+        """What the model has to know of the data; there after `setup`."""
+        return self.preprocessor.input_spec_
+
+    def train_dataloader(self) -> TensorBatches:
+        """Shuffled by (seed, epoch)."""
+        return self._batches("train", self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> TensorBatches:
+        """The validation rows, in file order."""
+        return self._batches("validation", self.eval_batch_size)
+
+    def test_dataloader(self) -> TensorBatches:
+        """The test rows, in file order."""
+        return self._batches("test", self.eval_batch_size)
+
+    def _batches(self, part: Part, batch_size: int, *, shuffle: bool = False) -> TensorBatches:
+        device = "cpu" if self.trainer is None else self.trainer.strategy.root_device
+        return TensorBatches(self.arrays[part], batch_size, shuffle=shuffle, seed=self.seed, device=device)

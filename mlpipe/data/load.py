@@ -1,0 +1,148 @@
+"""From a `DataConfig` to three frames: read, infer, split, guard.
+
+The one way by which rows come in; `mlpipe fit`, the baselines and the benchmarks all start here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+
+from mlpipe.data.config import DataConfig
+from mlpipe.data.guards import find_warnings
+from mlpipe.data.infer import drop_null_targets, infer_schema
+from mlpipe.data.read import ReadOptions, detect_options, scan
+from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
+from mlpipe.errors import DataError, did_you_mean
+from mlpipe.schema import Role, Schema
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, read and split.
+
+    Attributes:
+        schema: What its columns are.
+        frames: The raw rows by part. `test` may be empty; `train` and `validation` are not.
+        read: How the files were read, every field filled in, so that later files are read the same way.
+        warnings: What the guards found, a sentence each.
+        balance: Size and class balance (or mean and spread of the target) of each part.
+        files: The files that were read.
+    """
+
+    schema: Schema
+    frames: Mapping[Part, pl.DataFrame]
+    read: ReadOptions
+    warnings: tuple[str, ...] = ()
+    balance: tuple[Mapping[str, Any], ...] = ()
+    files: tuple[Path, ...] = ()
+
+
+def load_table(config: DataConfig) -> Table:
+    """Read the file(s) of a config, infer the schema from the training file, split.
+
+    Raises:
+        DataError: A file, a column or a part of the split is not what it has to be.
+    """
+    source = config.path or config.train
+    assert source is not None  # DataConfig has seen to it
+    read = detect_options(source, config.read)
+    frame = map_labels(scan(source, read).collect(), config)
+    schema = infer_schema(
+        frame,
+        config.target,
+        task=config.task,
+        columns=config.columns,
+        time=config.time,
+        group=config.group,
+        weight=config.weight,
+        split=config.split.column,
+        source=source,
+    )
+    frame, dropped = drop_null_targets(frame, schema)
+    warnings = [_dropped_sentence(source, dropped)] if dropped else []
+
+    others: dict[Part, pl.DataFrame] = {}
+    for part, path in (("validation", config.validation), ("test", config.test)):
+        if path is not None:
+            other, dropped = drop_null_targets(read_like(path, schema, read, config), schema)
+            warnings += [_dropped_sentence(path, dropped)] if dropped else []
+            others[part] = other  # type: ignore[index]  # the two words are Parts
+
+    split_config = config.split
+    if config.train is not None:
+        # Separate files: what has a file of its own is not split off again.
+        split_config = replace(
+            split_config,
+            validation=0.0 if config.validation else split_config.validation,
+            test=0.0 if config.test else split_config.test,
+        )
+    split = _split(frame, schema, split_config, others, source)
+    frames: dict[Part, pl.DataFrame] = {
+        "train": frame[split.train],
+        "validation": others.get("validation", frame[split.validation]),
+        "test": others.get("test", frame[split.test]),
+    }
+    frames = {part: with_all_columns(frames[part], frame.columns) for part in PARTS}
+    return Table(
+        schema=schema,
+        frames=frames,
+        read=read,
+        warnings=(*warnings, *find_warnings(schema, frames)),
+        balance=tuple(describe_split(frames, schema)),
+        files=tuple(Path(p) for p in (source, config.validation, config.test) if p is not None),
+    )
+
+
+def read_like(path: str, schema: Schema, read: ReadOptions, config: DataConfig) -> pl.DataFrame:
+    """Read another file of the same table: same options, and the columns that are used have to be there.
+
+    Raises:
+        DataError: A used column is missing.
+    """
+    frame = map_labels(scan(path, read).collect(), config)
+    for column in schema:
+        used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
+        if used and column.name not in frame.columns:
+            hint = did_you_mean(column.name, frame.columns)
+            raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
+    return frame
+
+
+def map_labels(frame: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
+    """Rename target labels as `data.target_map` says."""
+    if not config.target_map:
+        return frame
+    names = [config.target] if isinstance(config.target, str) else config.target
+    ends = {"first": frame.columns[0], "last": frame.columns[-1]}
+    names = [name if name in frame.columns else ends.get(name, name) for name in names]
+    present = [name for name in names if name in frame.columns]
+    return frame.with_columns(pl.col(present).cast(pl.String).replace(config.target_map))
+
+
+def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
+    """The named columns in order; those that a later file lacks (unused ones only, see `read_like`) are null."""
+    return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
+
+
+def _split(
+    frame: pl.DataFrame, schema: Schema, config: SplitConfig, others: Mapping[Part, pl.DataFrame], source: str
+) -> Split:
+    split = split_rows(frame, schema, config)
+    if len(split.validation) == 0 and "validation" not in others:
+        raise DataError(
+            f"{source}: no rows are left for validation; early stopping and calibration need some: "
+            "set `data.split.validation` above 0 or give `data.validation`."
+        )
+    return split
+
+
+def _dropped_sentence(path: str, count: int) -> str:
+    return f"{path}: {count:,} rows have no target and are left out."

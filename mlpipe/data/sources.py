@@ -1,0 +1,279 @@
+"""From what a user wrote as a path to the files behind it: globs, URLs, members of zip archives, their first bytes.
+
+What is notable here:
+- A file's name is a claim, its first bytes are evidence; where the two contradict each other, the user is told.
+- Every way in which a path can be wrong has its own sentence, with what would be right.
+"""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import polars as pl
+
+from mlpipe.errors import DataError, did_you_mean
+
+#: Bytes of decompressed text from which the ways of a file are detected.
+SAMPLE_BYTES = 8 * 2**20
+#: Lines read for the same purpose where bytes cannot be had: URLs and Zstandard.
+SAMPLE_LINES = 20_000
+
+_FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".tab": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "ipc",
+    ".ipc": "ipc",
+    ".feather": "ipc",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+}
+_MAGIC = ((b"PAR1", "parquet"), (b"ARROW1", "ipc"))
+_GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
+_FOREIGN = (
+    (b"\xff\xfe", "UTF-16 text; say `data.read.encoding: utf-16`"),
+    (b"\xfe\xff", "UTF-16 text; say `data.read.encoding: utf-16`"),
+    (b"BZh", "bzip2-compressed; decompress it first (gzip, Zstandard and zip are read as they are)"),
+    (b"\xfd7zXZ", "xz-compressed; decompress it first (gzip, Zstandard and zip are read as they are)"),
+    (b"7z\xbc\xaf", "a 7z archive; unpack it first"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook; save its sheet as CSV"),
+    (b"\x89HDF", "an HDF5 file; save the table as Parquet or CSV"),
+    (b"SQLite format 3", "an SQLite database; export the table as CSV or Parquet"),
+    (b"FEA1", "an old Feather file; write it again as Arrow IPC or Parquet"),
+    (b"\xff\xff\xff\xff", "an Arrow stream; write it as an Arrow file (IPC) or Parquet"),
+    (b"\x80\x04\x95", "a Python pickle, which could run code when loaded; save the table as Parquet"),
+    (b"%PDF", "a PDF document"),
+)
+_WHAT = {"parquet": "Parquet", "ipc": "Arrow IPC", "ndjson": "NDJSON", "csv": "CSV text", "tsv": "CSV text"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file to be read.
+
+    Attributes:
+        name: What messages call it.
+        data: A local path, a URL, or the bytes of an archive's member.
+    """
+
+    name: str
+    data: Path | str | bytes
+
+    @property
+    def is_url(self) -> bool:
+        """Whether only Polars can open it."""
+        return isinstance(self.data, str)
+
+
+def find_sources(path: str | Path) -> list[Source]:
+    """The files that a path, glob, URL or `archive.zip::member` stands for, in sorted order.
+
+    Raises:
+        DataError: There is no such file, it is a folder, empty, or a zip archive from which none was chosen.
+    """
+    text = str(path)
+    if text.startswith("file://"):
+        text = text.removeprefix("file://")
+    if "://" in text:
+        return [Source(text, text)]
+    local = Path(text).expanduser()
+    if not local.exists():
+        archive, separator, member = text.rpartition("::")
+        if separator:
+            return [_member(Path(archive).expanduser(), member)]
+        matches = sorted(Path(match) for match in glob.glob(str(local), recursive=True))
+        if matches := [match for match in matches if match.is_file()]:
+            return [_local(match) for match in matches]
+        raise _missing(local)
+    if local.is_dir():
+        raise DataError(f"{text} is a folder; name one file in it, or several by a glob such as {_glob_in(local)}.")
+    return [_local(local)]
+
+
+def head(source: Source, size: int = SAMPLE_BYTES) -> tuple[bytes, bool]:
+    """The first bytes of a file, decompressed, and whether they are all of it.
+
+    Raises:
+        DataError: The file is damaged or cannot be opened.
+    """
+    start = _start(source)
+    if source.is_url or start.startswith(_ZSTD):
+        return _head_lines(source)
+    try:
+        if start.startswith(_GZIP):
+            with gzip.open(io.BytesIO(source.data) if isinstance(source.data, bytes) else source.data) as file:
+                found = file.read(size + 1)
+        elif isinstance(source.data, bytes):
+            found = source.data[: size + 1]
+        else:
+            with open(source.data, "rb") as file:
+                found = file.read(size + 1)
+    except (OSError, EOFError) as error:
+        raise DataError(f"{source.name} cannot be decompressed, so it is damaged or cut short: {error}.") from error
+    return found[:size], len(found) <= size
+
+
+def read_all(source: Source) -> bytes:
+    """All bytes of a file, decompressed; for encodings that Polars does not read.
+
+    Raises:
+        DataError: It is a URL, or compressed with Zstandard.
+    """
+    if source.is_url or _start(source).startswith(_ZSTD):
+        raise DataError(f"{source.name}: other encodings than utf8 are read from local files only; fetch it first.")
+    data = source.data if isinstance(source.data, bytes) else Path(source.data).read_bytes()
+    return gzip.decompress(data) if data.startswith(_GZIP) else data
+
+
+def find_format(source: Source, sample: bytes, wanted: str | None, encoding: str) -> str:
+    """The format of a file: `csv`, `tsv`, `parquet`, `ipc` or `ndjson`.
+
+    Args:
+        source: The file; the ending of its name is what counts if its bytes allow it.
+        sample: Its first bytes, decompressed.
+        wanted: The format the user asked for, or None.
+        encoding: The encoding the user gave; UTF-16 is refused only where it is not that.
+
+    Raises:
+        DataError: It is something that cannot be read, or its bytes are not what its name (or the user) says.
+    """
+    if not sample.strip():
+        raise DataError(f"{source.name} is empty.")
+    content = next((format_ for magic, format_ in _MAGIC if sample.startswith(magic)), None)
+    if content is None:
+        _refuse_foreign(source.name, sample, encoding)
+        content = "ndjson" if _is_json_object(sample) else "csv"
+    named = _FORMATS.get(_ending(source))
+    expected = wanted or named or content
+    if _WHAT[expected] == _WHAT[content]:
+        return expected
+    said = f"`data.read.format` says {wanted}" if wanted else f"its name ends in {_ending(source)!r}"
+    raise DataError(
+        f"{source.name}: {said}, but its bytes are {_WHAT[content]}; "
+        f"{'say' if wanted else 'rename it or say'} `data.read.format: {content}`."
+    )
+
+
+def _start(source: Source) -> bytes:
+    if isinstance(source.data, bytes):
+        return source.data[:8]
+    if isinstance(source.data, str):
+        return b""
+    with open(source.data, "rb") as file:
+        return file.read(8)
+
+
+def _head_lines(source: Source) -> tuple[bytes, bool]:
+    if isinstance(source.data, str) and _FORMATS.get(_ending(source)) in ("parquet", "ipc"):
+        return next(magic for magic, format_ in _MAGIC if format_ == _FORMATS[_ending(source)]), False
+    data = source.data
+    try:
+        lines = pl.scan_csv(
+            data,
+            has_header=False,
+            new_columns=["line"],
+            separator="\x01",
+            quote_char=None,
+            infer_schema=False,
+            n_rows=SAMPLE_LINES,
+            glob=False,
+        ).collect()["line"]
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(f"{source.name} cannot be opened: {first_line(error)}") from error
+    return "".join(f"{line or ''}\n" for line in lines).encode(), len(lines) < SAMPLE_LINES
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error of Polars, without the advice that follows it."""
+    return str(error).strip().split("\n")[0]
+
+
+def _local(path: Path) -> Source:
+    name = str(path)
+    try:
+        with open(path, "rb") as file:
+            start = file.read(4)
+    except PermissionError as error:
+        raise DataError(f"{name} may not be read by this user.") from error
+    if not start:
+        raise DataError(f"{name} is empty (0 bytes).")
+    return _member(path, None) if start == _ZIP else Source(name, path)
+
+
+def _member(archive: Path, member: str | None) -> Source:
+    if not archive.is_file():
+        raise _missing(archive)
+    try:
+        with zipfile.ZipFile(archive) as file:
+            files = [info for info in file.infolist() if not info.is_dir() and not _is_hidden(info.filename)]
+            names = [info.filename for info in files]
+            if "[Content_Types].xml" in names:
+                raise DataError(f"{archive} is an Office document (Excel?); save its sheet as CSV.")
+            if not names:
+                raise DataError(f"{archive} is a zip archive with no file in it.")
+            if member is None and len(names) > 1:
+                shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+                example = next((name for name in names if _FORMATS.get(PurePosixPath(name).suffix.lower())), names[0])
+                raise DataError(f"{archive} holds several files ({shown}); name one, such as {archive}::{example}.")
+            chosen = names[0] if member is None else member
+            if chosen not in names:
+                raise DataError(f"{archive} holds no file {chosen!r}.{did_you_mean(chosen, names)}")
+            data = file.read(chosen)
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise DataError(f"{archive} cannot be unpacked: {error}.") from error
+    return Source(f"{archive}::{chosen}", data)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith("__MACOSX/") or PurePosixPath(name).name.startswith(".")
+
+
+def _missing(path: Path) -> DataError:
+    if any(mark in str(path) for mark in "*?["):
+        return DataError(f"No file matches {path}.")
+    folder = path.parent
+    while not folder.exists():
+        path, folder = folder, folder.parent
+    there = _names(folder)
+    what = "folder" if path.suffix == "" else "file"
+    hint = did_you_mean(path.name, there) if there else f" The folder {folder} is empty."
+    return DataError(f"There is no {what} {path}.{hint}")
+
+
+def _glob_in(folder: Path) -> str:
+    endings = [name[name.index(".") :] for name in _names(folder) if "." in name.strip(".")]
+    return str(folder / f"*{max(endings, key=endings.count) if endings else '.csv'}")
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(child.name for child in folder.iterdir() if not child.name.startswith("."))
+
+
+def _ending(source: Source) -> str:
+    name = source.name.rpartition("::")[2] if isinstance(source.data, bytes) else source.name.partition("?")[0]
+    suffixes: Iterable[str] = PurePosixPath(name).suffixes
+    return next((s for s in reversed([suffix.lower() for suffix in suffixes]) if s not in (".gz", ".zst", ".zip")), "")
+
+
+def _refuse_foreign(name: str, sample: bytes, encoding: str) -> None:
+    wide = encoding.lower().replace("_", "-").startswith(("utf-16", "utf16", "utf-32", "utf32"))
+    for magic, what in _FOREIGN:
+        if sample.startswith(magic) and not (wide and what.startswith("UTF-16")):
+            raise DataError(f"{name} is {what}.")
+    if sample.lstrip().startswith((b"[{", b"[\n", b"[ ")) and b"{" in sample[:100]:
+        raise DataError(f"{name} is a JSON array; write one JSON object per line (NDJSON).")
+    if b"\x00" in sample[:4096] and not wide:
+        raise DataError(f"{name} is a binary file of unknown kind; CSV, Parquet, Arrow IPC and NDJSON can be read.")
+
+
+def _is_json_object(sample: bytes) -> bool:
+    start = sample.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return start.startswith(b"{") and start[1:].lstrip().startswith((b'"', b"}"))

@@ -1,0 +1,73 @@
+"""The errors a user may see.
+
+A mistake of the user's ends in one sentence that names the file, column or key and says what would be
+right, and in exit code 2; `mlpipe.cli` prints it without a traceback. Everything else is our mistake:
+exit code 1, with a traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class MlpipeError(Exception):
+    """Base class: catch it to catch every error mlpipe raises on purpose."""
+
+
+class ConfigError(MlpipeError, ValueError):
+    """A key or a value of the configuration is wrong."""
+
+
+class DataError(MlpipeError, ValueError):
+    """A file, a column or a row is not what it has to be."""
+
+
+class InputError(DataError):
+    """A row sent for prediction does not fit the schema.
+
+    Args:
+        message: One sentence that names the field.
+        field: The column at fault, if it is one column.
+        row: Index of the row at fault within the request, if it is one row.
+    """
+
+    def __init__(self, message: str, *, field: str | None = None, row: int | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.row = row
+
+
+class BundleError(MlpipeError, ValueError):
+    """A bundle is damaged, incomplete or not one of ours."""
+
+
+class TrainingError(MlpipeError, RuntimeError):
+    """Training cannot go on, for example because the loss is not finite."""
+
+
+def did_you_mean(name: str, options: Iterable[object]) -> str:
+    """The end of an error sentence: the closest of `options`, or all of them if none is close.
+
+    Args:
+        name: What the user wrote.
+        options: What would have been right.
+
+    Returns:
+        A string that starts with a blank, or an empty one if there are no options.
+
+    Examples:
+        >>> did_you_mean("prise", ["price", "carat"])
+        " Did you mean 'price'?"
+        >>> did_you_mean("zzz", ["price", "carat"])
+        ' There are: carat, price.'
+    """
+    names = sorted({str(option) for option in options})
+    if not names:
+        return ""
+    lowered = {option.lower(): option for option in names}
+    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
+    if close:
+        return f" Did you mean {lowered[close[0]]!r}?"
+    shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
+    return f" There are: {shown}."

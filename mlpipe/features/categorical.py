@@ -1,0 +1,163 @@
+"""Categories to ids: `CategoryEncoder` with a vocabulary, `HashEncoder` without one.
+
+Ids are 0 for padding (never made here), 1 for null, 2 for what was not seen in training or too rarely, then the
+vocabulary, sorted by text; a Polars Enum, or levels that are declared, keep their order.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlpipe.features.base import ColumnTransformer, State
+from mlpipe.features.sample import mix
+from mlpipe.features.typed import category
+from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID
+
+
+class CategoryEncoder(ColumnTransformer):
+    """Ids by a vocabulary of the training values.
+
+    Args:
+        min_frequency: Rarer categories share the unseen id, so that its embedding is trained too.
+        max_categories: Only so many of the most frequent get an id of their own.
+        levels: Declared categories by column, whose order is kept.
+
+    Examples:
+        >>> encoder = CategoryEncoder().fit(pl.DataFrame({"x": ["b", "a", None]}))
+        >>> encoder.transform(pl.DataFrame({"x": ["a", "b", None, "zebra"]}))["x"].to_list()
+        [3, 4, 1, 2]
+    """
+
+    numbers_only = False
+
+    def __init__(
+        self,
+        min_frequency: int = 1,
+        max_categories: int = 10_000,
+        levels: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
+        self.levels = levels
+
+    def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        counts = count_categories(values)
+        kept = sorted(counts, key=lambda text: (-counts[text], text))[: self.max_categories]
+        kept = [text for text in kept if counts[text] >= self.min_frequency]
+        declared = (self.levels or {}).get(name)
+        if declared is None and isinstance(values.dtype, pl.Enum):
+            declared = values.dtype.categories.to_list()
+        if declared is not None:
+            order = {text: index for index, text in enumerate(declared)}
+            kept.sort(key=lambda text: (order.get(text, len(order)), text))
+        else:
+            kept.sort()
+        return {"vocabulary": kept, "distinct": len(counts)}
+
+    def output_names(self, name: str) -> list[str]:
+        return [name]
+
+    def cardinalities(self, name: str) -> list[int | None]:
+        return [FIRST_CATEGORY_ID + len(self.columns_[name]["vocabulary"])]
+
+    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+        lookup = vocabulary_ids(self.columns_[name]["vocabulary"], dtype)
+        return [value.map_batches(lookup, return_dtype=pl.Int32, is_elementwise=True).alias(name)]
+
+
+class HashEncoder(ColumnTransformer):
+    """Ids by a hash of the category, for columns with very many; collisions are left to the model.
+
+    Args:
+        buckets: How many ids there are, beside the first three.
+
+    Examples:
+        >>> encoder = HashEncoder(buckets=8).fit(pl.DataFrame({"x": ["a"]}))
+        >>> encoder.transform(pl.DataFrame({"x": ["a", "b", None]}))["x"].to_list()
+        [6, 9, 1]
+    """
+
+    numbers_only = False
+
+    def __init__(self, buckets: int = 1_024) -> None:
+        self.buckets = buckets
+
+    def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        return {}
+
+    def output_names(self, name: str) -> list[str]:
+        return [name]
+
+    def cardinalities(self, name: str) -> list[int | None]:
+        return [FIRST_CATEGORY_ID + self.buckets]
+
+    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+        def bucket(values: pl.Series) -> pl.Series:
+            distinct = values.drop_nulls().unique()
+            ids = FIRST_CATEGORY_ID + (text_hashes(distinct) % np.uint64(self.buckets)).astype(np.int32)
+            return values.replace_strict(distinct, pl.Series(ids), default=NULL_ID, return_dtype=pl.Int32)
+
+        text = category(value, dtype)
+        return [text.map_batches(bucket, return_dtype=pl.Int32, is_elementwise=True).alias(name)]
+
+
+def count_categories(values: pl.Series) -> dict[str, int]:
+    """How often each category occurs, by its canonical text, sorted; null is left out."""
+    raw = values.rename("v").value_counts(name="n")
+    canonical = raw.select(category(pl.col("v"), values.dtype), "n").drop_nulls()
+    return dict(canonical.group_by("v").agg(pl.col("n").sum()).sort("v").iter_rows())
+
+
+def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
+    """A function from raw values of one type to Int32 ids.
+
+    Text is looked up as it stands; only what is not found is brought to its canonical form and looked up again,
+    which gives the same ids as doing so for all, since canonical text is its own canonical form.
+    """
+    known = pl.Enum(vocabulary)
+
+    def find(text: pl.Series) -> pl.Series:
+        return text.cast(known, strict=False).to_physical().cast(pl.Int32) + FIRST_CATEGORY_ID
+
+    def canonical(values: pl.Series) -> pl.Series:
+        return values.to_frame("v").select(category(pl.col("v"), dtype)).to_series()
+
+    def lookup(values: pl.Series) -> pl.Series:
+        if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+            text = values.cast(pl.String)
+            ids = find(text)
+            if ids.null_count() == text.null_count():
+                return ids.fill_null(NULL_ID)
+            missed = (ids.is_null() & text.is_not_null()).arg_true()
+            again = canonical(text.gather(missed))
+            ids = ids.fill_null(NULL_ID)
+            return ids.scatter(missed, _with_special(find(again), again))
+        text = canonical(values)
+        return _with_special(find(text), text)
+
+    return lookup
+
+
+def _with_special(ids: pl.Series, text: pl.Series) -> pl.Series:
+    """Ids of those that are null, or not in the vocabulary, filled in."""
+    if not ids.null_count():
+        return ids
+    frame = pl.DataFrame({"id": ids, "text": text})
+    special = pl.when(pl.col("text").is_null()).then(NULL_ID).otherwise(UNSEEN_ID)
+    return frame.select(pl.coalesce("id", special).cast(pl.Int32)).to_series()
+
+
+def text_hashes(texts: pl.Series) -> npt.NDArray[np.uint64]:
+    """Hashes of strings that are the same in every process and with every library version.
+
+    Shape:
+        (T,)
+    """
+    checksums = np.fromiter((zlib.crc32(text.encode()) for text in texts), dtype=np.uint64, count=len(texts))
+    return mix(checksums)

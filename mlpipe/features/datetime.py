@@ -1,0 +1,116 @@
+"""Dates and times to numbers and categories: `DatetimeParts`.
+
+Seconds since the earliest training row, counted in UTC, and calendar parts as the clock on the wall showed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlpipe.features.base import ColumnTransformer, State
+from mlpipe.features.config import DATETIME_PARTS
+from mlpipe.features.numeric import LARGEST_SCORE
+from mlpipe.features.typed import timestamp
+from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Column, Kind
+
+#: Parts with few values and no order that goes on: one id for each value seen in training.
+CATEGORICAL_PARTS = ("month", "weekday", "hour")
+
+
+class DatetimeParts(ColumnTransformer):
+    """Elapsed time and those calendar parts that vary in training.
+
+    Numbers (elapsed, year, day, day of year, minute) are standardised; month, weekday and hour are ids, as
+    `CategoryEncoder` gives them.
+
+    Args:
+        parts: Calendar parts, of `mlpipe.features.config.DATETIME_PARTS`.
+        time_zone: IANA name of the zone of the calendar, and of values without an offset; None: as they stand.
+
+    Examples:
+        >>> frame = pl.DataFrame({"t": ["2024-01-01", "2024-01-03"]})
+        >>> DatetimeParts().fit_transform(frame)
+        shape: (2, 3)
+        ┌───────────┬───────────────┬───────────┐
+        │ t.elapsed ┆ t.day_of_year ┆ t.weekday │
+        │ ---       ┆ ---           ┆ ---       │
+        │ f64       ┆ f64           ┆ i32       │
+        ╞═══════════╪═══════════════╪═══════════╡
+        │ -1.0      ┆ -1.0          ┆ 3         │
+        │ 1.0       ┆ 1.0           ┆ 4         │
+        └───────────┴───────────────┴───────────┘
+    """
+
+    numbers_only = False
+
+    def __init__(
+        self,
+        parts: Sequence[str] = ("day_of_year", "weekday", "hour", "minute"),
+        time_zone: str | None = None,
+    ) -> None:
+        self.parts = parts
+        self.time_zone = time_zone
+
+    def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        times = values.to_frame("v").select(self._times(pl.col("v"), values.dtype)).to_series().drop_nulls()
+        if times.is_empty():
+            return {"origin": 0, "numbers": {"elapsed": [0.0, 1.0]}, "categories": {}}
+        stamps = times.dt.timestamp("us")
+        origin = int(stamps.min())  # type: ignore[call-overload]
+        state: State = {"origin": origin, "numbers": {}, "categories": {}}
+        state["numbers"]["elapsed"] = _moments((stamps - origin).cast(pl.Float64).to_numpy() / 1e6)
+        for part in (part for part in DATETIME_PARTS if part in self.parts):
+            counted = times.to_frame("v").select(_part(pl.col("v"), part)).to_series()
+            distinct = sorted(counted.unique().to_list())
+            if len(distinct) < 2:
+                continue
+            if part in CATEGORICAL_PARTS:
+                state["categories"][part] = distinct
+            else:
+                state["numbers"][part] = _moments(counted.cast(pl.Float64).to_numpy())
+        return state
+
+    def output_names(self, name: str) -> list[str]:
+        state = self.columns_[name]
+        return [f"{name}.{part}" for part in (*state["numbers"], *state["categories"])]
+
+    def cardinalities(self, name: str) -> list[int | None]:
+        state = self.columns_[name]
+        ids = [FIRST_CATEGORY_ID + len(values) for values in state["categories"].values()]
+        return [None] * len(state["numbers"]) + ids
+
+    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+        state = self.columns_[name]
+        times = self._times(value, dtype)
+        made = []
+        for part, (mean, scale) in state["numbers"].items():
+            if part == "elapsed":
+                raw = (times.dt.timestamp("us") - state["origin"]).cast(pl.Float64) / 1e6
+            else:
+                raw = _part(times, part).cast(pl.Float64)
+            made.append(((raw - mean) / scale).clip(-LARGEST_SCORE, LARGEST_SCORE).alias(f"{name}.{part}"))
+        for part, values in state["categories"].items():
+            ids = list(range(FIRST_CATEGORY_ID, FIRST_CATEGORY_ID + len(values)))
+            counted = _part(times, part).cast(pl.Int32)
+            known = counted.replace_strict(values, ids, default=UNSEEN_ID, return_dtype=pl.Int32)
+            made.append(pl.when(times.is_null()).then(NULL_ID).otherwise(known).cast(pl.Int32).alias(f"{name}.{part}"))
+        return made
+
+    def _times(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        return timestamp(value, dtype, Column("time", Kind.DATETIME, time_zone=self.time_zone))
+
+
+def _part(times: pl.Expr, part: str) -> pl.Expr:
+    method = {"day_of_year": "ordinal_day"}.get(part, part)
+    return getattr(times.dt, method)()  # type: ignore[no-any-return]
+
+
+def _moments(values: npt.NDArray[np.float64]) -> list[float]:
+    """Mean and standard deviation; 1 for a constant."""
+    mean = float(values.mean())
+    return [mean, float(np.sqrt(np.square(values - mean).mean())) or 1.0]

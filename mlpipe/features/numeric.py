@@ -1,0 +1,171 @@
+"""Numbers to numbers: `Standardise`, `RobustClip`, `QuantileNormal`, `MissingIndicator`.
+
+What is notable:
+- null, NaN, infinite and unreadable values are left out of the fit and stay null in the output;
+- a constant column is scaled by 1, an all-null one becomes 0, and both keep their place;
+- integers beyond 2**53 are centred as integers, before float64 would merge them;
+- quantiles come from a deterministic sample of large tables, means from all rows, summed in a fixed order.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlpipe.features.base import ColumnTransformer, State
+from mlpipe.features.quantiles import Knots, fit_knots, num_quantiles
+from mlpipe.features.sample import SAMPLE_ROWS, column_seed, sample_rows
+from mlpipe.features.typed import is_wide, number
+
+#: No training row of fewer than 10**8 lies farther from the mean; what does was not seen in training.
+LARGEST_SCORE = 1e4
+
+Floats = npt.NDArray[np.float64]
+
+
+class NumericTransformer(ColumnTransformer):
+    """Base of the transformers of numbers: reads, centres wide integers, and keeps null as null."""
+
+    def fit_numbers(self, name: str, values: Floats) -> State:
+        """The state from the finite training values, of which there is at least one."""
+        raise NotImplementedError
+
+    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        """The transformed number; `value` is Float64."""
+        raise NotImplementedError
+
+    def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        frame = values.to_frame("v")
+        if is_wide(values):
+            whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series().drop_nulls()
+            centre = int(whole.min())  # type: ignore[call-overload]
+            return {"centre": centre, **self.fit_numbers(name, (whole - centre).cast(pl.Float64).to_numpy())}
+        numbers = frame.select(number(pl.col("v"), values.dtype)).to_series().drop_nulls().to_numpy()
+        return self.fit_numbers(name, numbers) if len(numbers) else {"empty": True}
+
+    def output_names(self, name: str) -> list[str]:
+        return [name]
+
+    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+        state = self.columns_[name]
+        if "centre" in state:
+            centre = pl.lit(state["centre"], dtype=pl.Int128)
+            real = (number(value, dtype, wide=True) - centre).cast(pl.Float64)
+        else:
+            real = number(value, dtype)
+        return [(real * 0 if state.get("empty") else self.scaled(state, real)).alias(name)]
+
+
+class Standardise(NumericTransformer):
+    """(x - mean) / standard deviation.
+
+    Examples:
+        >>> frame = pl.DataFrame({"x": [1.0, None, 3.0]})
+        >>> Standardise().fit_transform(frame)["x"].to_list()
+        [-1.0, None, 1.0]
+    """
+
+    def fit_numbers(self, name: str, values: Floats) -> State:
+        # Centred first: the sum of squares of large, close numbers would lose what differs between them.
+        shift = float(values[0])
+        centred = values - shift
+        mean = float(centred.mean())
+        centred -= mean
+        return {"mean": shift + mean, "scale": float(np.sqrt(np.square(centred).mean())) or 1.0}
+
+    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        return ((value - state["mean"]) / state["scale"]).clip(-LARGEST_SCORE, LARGEST_SCORE)
+
+
+class RobustClip(NumericTransformer):
+    """z = (x - median) / interquartile range, then z / sqrt(1 + (z / 3)**2), which stays within -3 and 3.
+
+    Where the quartiles are equal, half the range takes their place; a constant becomes 0. From RealMLP (Holzmüller
+    et al. 2024).
+
+    Examples:
+        >>> frame = pl.DataFrame({"x": [0.0, 1.0, 2.0, 3.0, 1000.0]})
+        >>> [round(x, 2) for x in RobustClip().fit_transform(frame)["x"]]
+        [-0.95, -0.49, 0.0, 0.49, 3.0]
+    """
+
+    def fit_numbers(self, name: str, values: Floats) -> State:
+        sampled = values[sample_rows(len(values))]
+        low, median, high = (float(q) for q in np.quantile(sampled, (0.25, 0.5, 0.75)))
+        scale = high - low or (float(values.max()) - float(values.min())) / 2
+        return {"median": median, "scale": scale}
+
+    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        if state["scale"] == 0:
+            return value * 0
+        score = (value - state["median"]) / state["scale"]
+        bounded = score.clip(-LARGEST_SCORE, LARGEST_SCORE)
+        third = bounded / 3
+        return bounded / (1 + third * third).sqrt()
+
+
+class QuantileNormal(NumericTransformer):
+    """The normal distribution's quantile at the rank of a value among the training values.
+
+    Values beyond the training range go to the ends, -5.2 and 5.2.
+
+    Args:
+        noise: Noise on the training values, in standard deviations of the column. It spreads equal values, so that
+            one which fills many quantiles lands in the middle of them, at the ends of the range too.
+        seed: Of the noise and the sample.
+        sample: Most rows the quantiles are computed from.
+
+    Examples:
+        >>> frame = pl.DataFrame({"x": range(11)})
+        >>> [round(x, 2) for x in QuantileNormal(noise=0.0).fit_transform(frame)["x"][3:8]]
+        [-0.53, -0.26, 0.0, 0.26, 0.53]
+    """
+
+    def __init__(self, noise: float = 1e-5, seed: int = 0, sample: int = SAMPLE_ROWS) -> None:
+        self.noise = noise
+        self.seed = seed
+        self.sample = sample
+
+    def fit_numbers(self, name: str, values: Floats) -> State:
+        rows = num_quantiles(len(values))
+        sampled = values[sample_rows(len(values), self.sample, self.seed)]
+        knots = fit_knots(sampled, rows, self.noise, column_seed(name, self.seed))
+        return {part: getattr(knots, part).tolist() for part in ("at", "before", "on", "after")}
+
+    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        knots = Knots(*(np.asarray(state[part], dtype=np.float64) for part in ("at", "before", "on", "after")))
+
+        def apply(values: pl.Series) -> pl.Series:
+            mapped = pl.Series(values.name, knots(values.fill_null(0.0).to_numpy()))
+            return mapped.set(values.is_null(), None) if values.null_count() else mapped
+
+        return value.map_batches(apply, return_dtype=pl.Float64, is_elementwise=True)
+
+
+class Identity(NumericTransformer):
+    """The number as it is, for trees and for columns that are scaled already."""
+
+    def fit_numbers(self, name: str, values: Floats) -> State:
+        return {}
+
+    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        return value.clip(-1e30, 1e30)
+
+
+class MissingIndicator(NumericTransformer):
+    """1 where a value is null, NaN, infinite or no number, else 0.
+
+    Examples:
+        >>> frame = pl.DataFrame({"x": [1.0, None, float("nan"), float("inf")]})
+        >>> MissingIndicator().fit_transform(frame)["x"].to_list()
+        [0, 1, 1, 1]
+    """
+
+    def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        return {}
+
+    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+        return [number(value, dtype).is_null().cast(pl.Int8).alias(name)]

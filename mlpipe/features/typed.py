@@ -1,0 +1,244 @@
+"""The typed view of a raw column: the same value, whichever way the row came.
+
+A number may arrive as Int64 from Parquet, as String from a CSV file with junk in it, as float from pandas. The
+functions here turn a Polars expression of a known type into the one form that the transformers read:
+
+- `number`: Float64, where null stands for null, NaN, infinite and unreadable; Int128 for `wide` columns, whose
+  whole numbers lie beyond 2**53, where float64 would merge neighbours;
+- `category`: String, where 3, 3.0, "3" and "3.0" are all "3";
+- `timestamp`: Datetime in microseconds, in the column's zone or without one;
+- `text`: String.
+
+All are elementwise: a value's typed form depends on nothing but the value.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from mlpipe.errors import DataError
+from mlpipe.schema import Column, Kind
+
+#: float64 tells whole numbers apart up to here.
+LARGEST_EXACT_INT = 2**53
+#: Beyond this, numbers are clipped, so that their squares and sums stay finite.
+LARGEST_NUMBER = 1e100
+#: The same for wide integers, which Int128 has to hold.
+LARGEST_WIDE = 1e37
+
+TRUE_WORDS = ("true", "t", "yes", "y", "on", "1")
+FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
+
+NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
+AWARE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+
+_WORDS = (pl.String, pl.Categorical, pl.Enum)
+_NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
+
+
+def typed(column: Column, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
+    """What the transformer of a column reads, and its type.
+
+    Numbers and categories are left to their transformers, which know how they were trained; times need the
+    column's format and zone, so that they are read here.
+
+    Args:
+        column: The column, from the schema.
+        dtype: Its type in the frame at hand.
+
+    Raises:
+        DataError: A column of this type cannot be read as this kind; the sentence names both.
+    """
+    expression = pl.col(column.name)
+    refuse_nested(column.name, dtype)
+    match effective_kind(column):
+        case Kind.DATE | Kind.DATETIME:
+            return timestamp(expression, dtype, column), pl.Datetime("us", column.time_zone)
+        case Kind.DURATION:
+            return seconds(expression, dtype, column.name), pl.Float64()
+        case Kind.BOOLEAN:
+            return boolean(expression, dtype), pl.String()
+        case Kind.TEXT:
+            return text(expression, dtype), pl.String()
+        case Kind.NUMERIC if dtype.is_temporal():
+            raise DataError(f"Column {column.name!r} is a number in the schema, but {dtype} in this table.")
+        case _:
+            return expression, dtype
+
+
+def effective_kind(column: Column) -> Kind:
+    """The kind as which a feature is read; a constant or identifier that was made a feature is read by its type.
+
+    Examples:
+        >>> effective_kind(Column("id", Kind.IDENTIFIER, dtype="Int64")).value
+        'numeric'
+    """
+    if column.kind not in (Kind.CONSTANT, Kind.IDENTIFIER):
+        return column.kind
+    return Kind.NUMERIC if column.dtype.startswith(("Int", "UInt", "Float", "Decimal")) else Kind.CATEGORICAL
+
+
+def refuse_nested(name: str, dtype: pl.DataType) -> None:
+    """Lists and structs have no typed view.
+
+    Raises:
+        DataError: The type is nested; the sentence names the column.
+    """
+    if isinstance(dtype, _NESTED):
+        raise DataError(f"Column {name!r} holds {dtype} values, which cannot be a feature; unnest or ignore it.")
+
+
+def number(expression: pl.Expr, dtype: pl.DataType, *, wide: bool = False) -> pl.Expr:
+    """Float64, or Int128 if `wide`; null where there is no finite number."""
+    if isinstance(dtype, _WORDS):
+        stripped = expression.cast(pl.String).str.strip_chars()
+        real = _finite(stripped.cast(pl.Float64, strict=False))
+        if not wide:
+            return real
+        return pl.coalesce(stripped.cast(pl.Int128, strict=False), _rounded(real))
+    if isinstance(dtype, pl.Duration | pl.Time):
+        return seconds(expression, dtype, "")
+    if wide:
+        return expression.cast(pl.Int128) if dtype.is_integer() else _rounded(_finite(expression.cast(pl.Float64)))
+    real = expression.cast(pl.Float64)
+    return _finite(real) if dtype.is_float() or dtype.is_decimal() else real
+
+
+def is_wide(values: pl.Series) -> bool:
+    """Whether a column's whole numbers lie beyond what float64 can tell apart."""
+    if values.dtype.is_float() or not (values.dtype.is_integer() or values.dtype in (pl.String, pl.Decimal)):
+        return False
+    if values.dtype.is_integer():
+        whole = values
+    else:
+        real = values.to_frame("v").select(number(pl.col("v"), values.dtype)).to_series()
+        if (real.abs().max() or 0) <= LARGEST_EXACT_INT:  # type: ignore[operator]
+            return False
+        whole = values.to_frame("v").select(number(pl.col("v"), values.dtype, wide=True)).to_series()
+    low, high = whole.min(), whole.max()
+    return low is not None and max(abs(int(low)), abs(int(high))) > LARGEST_EXACT_INT  # type: ignore[arg-type]
+
+
+def seconds(expression: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
+    """Seconds of a duration, Float64: a Duration or Time, a number of seconds, or text such as `1:30:00.5`."""
+    if isinstance(dtype, pl.Duration):
+        return expression.dt.total_microseconds().cast(pl.Float64) / 1e6
+    if isinstance(dtype, pl.Time):
+        return expression.cast(pl.Int64).cast(pl.Float64) / 1e9
+    if isinstance(dtype, _WORDS):
+        stripped = expression.cast(pl.String).str.strip_chars()
+        groups = stripped.str.extract_groups(r"^(-?)(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)$")
+        parts = [groups.struct.field(str(i)).cast(pl.Float64, strict=False).fill_null(0) for i in (2, 3)]
+        clock = (parts[0] * 60 + parts[1]) * 60 + groups.struct.field("4").cast(pl.Float64, strict=False)
+        signed = pl.when(groups.struct.field("1") == "-").then(-clock).otherwise(clock)
+        return pl.coalesce(_finite(stripped.cast(pl.Float64, strict=False)), signed)
+    if dtype.is_temporal():
+        raise DataError(f"Column {name!r} is a duration in the schema, but {dtype} in this table.")
+    return number(expression, dtype)
+
+
+def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """The canonical text of a category; blank text, NaN and infinite are null.
+
+    A text that reads as a finite number is that number: where one file has "3" in a column of words, another
+    has nothing but numbers in it and is read as Int64 or Float64.
+    """
+    if isinstance(dtype, pl.Boolean) or dtype.is_integer():
+        return expression.cast(pl.String)
+    if isinstance(dtype, _WORDS):
+        stripped = expression.cast(pl.String).str.strip_chars()
+        stripped = pl.when(stripped != "").then(stripped)
+        whole = stripped.cast(pl.Int128, strict=False).cast(pl.String)
+        return pl.coalesce(whole, _number_text(stripped.cast(pl.Float64, strict=False)), stripped)
+    if dtype.is_float() or dtype.is_decimal():
+        return _number_text(expression.cast(pl.Float64))
+    return expression.cast(pl.String)
+
+
+def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """`true`, `false`, or, for what is neither, its canonical text."""
+    if isinstance(dtype, pl.Boolean):
+        return expression.cast(pl.String)
+    word = category(expression, dtype)
+    lowered = word.str.to_lowercase()
+    return pl.when(lowered.is_in(TRUE_WORDS)).then(pl.lit("true")).when(lowered.is_in(FALSE_WORDS)).then(
+        pl.lit("false")
+    ).otherwise(word)
+
+
+def text(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Text as it stands, blanks at both ends stripped; null if nothing is left."""
+    stripped = (expression.cast(pl.String) if isinstance(dtype, _WORDS) else category(expression, dtype)).str
+    return pl.when(stripped.strip_chars() != "").then(stripped.strip_chars())
+
+
+def timestamp(expression: pl.Expr, dtype: pl.DataType, column: Column) -> pl.Expr:
+    """Datetime in microseconds: in the column's zone if it has one, else naive (UTC for values with an offset).
+
+    A value without an offset in a column with a zone is local time there: the earlier of two where the clock is
+    turned back, null where it is turned forward.
+
+    Raises:
+        DataError: The type is neither a date, nor a time, nor text.
+    """
+    zone = column.time_zone
+    if isinstance(dtype, _WORDS):
+
+        def parse(values: pl.Series) -> pl.Series:
+            return _parse(values, column.format, zone)
+
+        return expression.cast(pl.String).map_batches(
+            parse, return_dtype=pl.Datetime("us", zone), is_elementwise=True
+        )
+    if isinstance(dtype, pl.Date | pl.Null):
+        return _localise(expression.cast(pl.Datetime("us")), zone)
+    if isinstance(dtype, pl.Datetime):
+        micros = expression.dt.cast_time_unit("us")
+        return _localise(micros, zone) if dtype.time_zone is None else _convert(micros, zone)
+    raise DataError(f"Column {column.name!r} is a {column.kind} in the schema, but {dtype} in this table.")
+
+
+def _parse(values: pl.Series, written: str | None, zone: str | None) -> pl.Series:
+    """Each value by the first format that reads it; a format is tried only while some value is unread."""
+    text = pl.col("v").str.strip_chars()
+    iso = text.str.replace("T", " ", literal=True)
+    formats = [(text, written)] if written else []
+    formats += [(iso, format_) for format_ in (*NAIVE_FORMATS, *AWARE_FORMATS)]
+    frame = values.to_frame("v")
+    read = pl.Series("v", [None], dtype=pl.Datetime("us", zone)).new_from_index(0, len(values))
+    for source, format_ in formats:
+        aware = "%z" in format_ or "%#z" in format_ or "%:z" in format_
+        if any(clock in format_ for clock in ("%H", "%I", "%T", "%R", "%X", "%s")):
+            moment = source.str.to_datetime(format_, time_unit="us", strict=False)
+        else:
+            moment = source.str.to_date(format_, strict=False).cast(pl.Datetime("us"))
+        moment = _convert(moment, zone) if aware else _localise(moment, zone)
+        read = frame.select(pl.coalesce(pl.lit(read), moment).alias("v")).to_series()
+        if read.null_count() == values.null_count():
+            break
+    return read
+
+
+def _localise(naive: pl.Expr, zone: str | None) -> pl.Expr:
+    return naive if zone is None else naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+
+
+def _convert(aware: pl.Expr, zone: str | None) -> pl.Expr:
+    if zone is None:
+        return aware.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return aware.dt.convert_time_zone(zone)
+
+
+def _finite(real: pl.Expr) -> pl.Expr:
+    return pl.when(real.is_finite()).then(real.clip(-LARGEST_NUMBER, LARGEST_NUMBER))
+
+
+def _rounded(real: pl.Expr) -> pl.Expr:
+    return real.clip(-LARGEST_WIDE, LARGEST_WIDE).round().cast(pl.Int128)
+
+
+def _number_text(real: pl.Expr) -> pl.Expr:
+    """The shortest text that reads as this number; whole numbers without a point; null if it is not finite."""
+    finite = pl.when(real.is_finite()).then(real)
+    whole = (finite == finite.floor()) & (finite.abs() < LARGEST_EXACT_INT)
+    return pl.when(whole).then(finite.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(finite.cast(pl.String))

@@ -1,0 +1,143 @@
+"""`TransformerConfig`: every architectural choice as one plain, checked value."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from mlpipe.errors import ConfigError, did_you_mean
+
+#: The words each choice may be. The order is that of the documentation, not a ranking.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "trunk": ("transformer",),
+    "gate": ("swiglu", "geglu", "reglu"),
+    "numeric_embedding": ("linear", "ple", "periodic", "plr", "pbld"),
+    "rope": ("none", "index"),
+    "readout": ("all", "last"),
+    "head": ("linear", "members"),
+}
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The shape of a `Transformer`; together with an `InputSpec` it fixes every weight's shape.
+
+    Attributes:
+        trunk: The kind of model; `transformer` is the only one.
+        width: Length D of a token, a multiple of `num_heads`.
+        num_layers: Blocks of attention and gated MLP.
+        num_heads: Attention heads.
+        gate: Activation of the gated MLP: `swiglu`, `geglu` or `reglu` (Shazeer 2020).
+        mlp_ratio: Hidden width of the gated MLP as a multiple of `width`, rounded to a multiple of 16.
+        numeric_embedding: How a number becomes a token: `linear`; `ple`, piecewise-linear over the bins of the
+            `InputSpec` plus a linear term; `periodic`, sines and cosines; `plr`, the same behind a ReLU; `pbld`,
+            cosines with phases plus a linear term.
+        num_frequencies: Frequencies per number of the periodic embeddings.
+        frequency_scale: Standard deviation of the frequencies at the start; too small is safe, too large hurts.
+        rope: Rotary position: `index`, by the column's place in the table, or `none`.
+        rope_base: Ratio of the slowest rotary wavelength to the fastest.
+        readout_tokens: Tokens that gather the prediction. With the `linear` head each is a member of an ensemble.
+        readout: When the readout tokens join: `all`, from the first block on; `last`, in the last block only.
+        head: `linear`, each readout token through a linear map of its own; `members`, one readout token through
+            `members` MLPs that share weights but for rank-one adapters (TabM, Gorishniy et al. 2024).
+        members: Ensemble size of the `members` head.
+        member_width: Hidden width of the `members` head.
+        dropout: Share of the MLP's hidden units dropped while training.
+        qk_norm: Normalise queries and keys.
+        first_norm: Normalise the tokens before the first attention too; FT-Transformer's authors advise not to.
+
+    Raises:
+        ConfigError: A value is out of range or an unknown word; the sentence names the key.
+
+    Examples:
+        >>> TransformerConfig(width=32).hidden_width
+        48
+        >>> TransformerConfig.from_dict(TransformerConfig().to_dict()) == TransformerConfig()
+        True
+    """
+
+    trunk: str = "transformer"
+    width: int = 64
+    num_layers: int = 2
+    num_heads: int = 4
+    gate: str = "swiglu"
+    mlp_ratio: float = 4 / 3
+    numeric_embedding: str = "ple"
+    num_frequencies: int = 48
+    frequency_scale: float = 0.01
+    rope: str = "index"
+    rope_base: float = 10_000.0
+    readout_tokens: int = 16
+    readout: str = "all"
+    head: str = "linear"
+    members: int = 16
+    member_width: int = 128
+    dropout: float = 0.1
+    qk_norm: bool = False
+    first_norm: bool = False
+
+    def __post_init__(self) -> None:
+        for key, options in CHOICES.items():
+            value = getattr(self, key)
+            if value not in options:
+                hint = did_you_mean(value, options)
+                raise ConfigError(f"model.{key} is {value!r}, which is none of its options.{hint}")
+        counts = ("width", "num_layers", "num_heads", "num_frequencies", "readout_tokens", "members", "member_width")
+        for key in counts:
+            value = getattr(self, key)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigError(f"model.{key} is {value!r}; it has to be a whole number of at least 1.")
+        for key in ("mlp_ratio", "frequency_scale"):
+            if not 0 < getattr(self, key) < float("inf"):
+                raise ConfigError(f"model.{key} is {getattr(self, key)!r}; it has to be a number above 0.")
+        if not 1 < self.rope_base < float("inf"):
+            raise ConfigError(f"model.rope_base is {self.rope_base!r}; it has to be a number above 1.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"model.dropout is {self.dropout!r}; it has to be at least 0 and less than 1.")
+        if self.width % self.num_heads:
+            raise ConfigError(
+                f"model.width is {self.width}, which model.num_heads = {self.num_heads} does not divide; "
+                f"{self.num_heads * max(1, round(self.width / self.num_heads))} would do."
+            )
+        if self.rope != "none" and self.head_width % 2:
+            raise ConfigError(
+                f"model.rope turns pairs of numbers, but model.width / model.num_heads = {self.head_width} is odd; "
+                "choose an even ratio or rope: none."
+            )
+
+    @property
+    def head_width(self) -> int:
+        """Length of one head's queries, keys and values."""
+        return self.width // self.num_heads
+
+    @property
+    def hidden_width(self) -> int:
+        """Hidden width of the gated MLP: a multiple of 16, so that vector registers and bf16 tiles are full."""
+        return max(16, 16 * round(self.width * self.mlp_ratio / 16))
+
+    @property
+    def num_readouts(self) -> int:
+        """Readout tokens in the sequence; the `members` head reads a single one."""
+        return self.readout_tokens if self.head == "linear" else 1
+
+    @property
+    def num_members(self) -> int:
+        """K, the ensemble members in the logits' shape (B, K, O)."""
+        return self.readout_tokens if self.head == "linear" else self.members
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`; keys left out take their defaults.
+
+        Raises:
+            ConfigError: A key is unknown or a value is wrong.
+        """
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise ConfigError(f"model.{key} is not a key of the model's configuration.{did_you_mean(key, known)}")
+        return cls(**values)

@@ -1,0 +1,114 @@
+"""Readout tokens become logits of K ensemble members; their losses and their average.
+
+The loss is the mean of the members' losses, not the loss of their mean: every member has to predict by itself,
+and that is what makes them differ (TabM, Gorishniy et al. 2024, arXiv 2410.24210). Probabilities are averaged.
+
+Legend: B batch, K members, D width, M hidden width, O outputs.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mlpipe.schema import TaskKind
+
+
+class LinearHead(nn.Module):
+    """A linear map of its own for every readout token.
+
+    Shape:
+        (B, K, D) -> (B, K, O).
+    """
+
+    def __init__(self, num_members: int, width: int, num_outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_members, width, num_outputs))
+        self.bias = nn.Parameter(torch.empty(num_members, num_outputs))
+
+    def forward(self, x_BKD: Tensor) -> Tensor:
+        """Logits of every member."""
+        return torch.einsum("bkd,kdo->bko", x_BKD, self.weight) + self.bias
+
+
+class MemberHead(nn.Module):
+    """K MLPs with one hidden layer, one matrix shared by all and rank-one adapters of their own (TabM).
+
+    Shape:
+        (B, 1, D) -> (B, K, O).
+    """
+
+    def __init__(self, num_members: int, width: int, hidden_width: int, num_outputs: int, dropout: float) -> None:
+        super().__init__()
+        self.scale_in = nn.Parameter(torch.empty(num_members, width))
+        self.shared = nn.Linear(width, hidden_width, bias=False)
+        self.scale_out = nn.Parameter(torch.empty(num_members, hidden_width))
+        self.bias = nn.Parameter(torch.empty(num_members, hidden_width))
+        self.dropout = nn.Dropout(dropout)
+        self.out = LinearHead(num_members, hidden_width, num_outputs)
+
+    def forward(self, x_B1D: Tensor) -> Tensor:
+        """Logits of every member."""
+        hidden_BKM = self.shared(x_B1D * self.scale_in) * self.scale_out + self.bias
+        out: Tensor = self.out(self.dropout(hidden_BKM.relu()))
+        return out
+
+
+def member_loss(
+    logits_BKO: Tensor,
+    target: Tensor,
+    kind: TaskKind,
+    weight: Tensor | None = None,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """Mean over the members of each one's mean loss over the rows, in float32.
+
+    Args:
+        logits_BKO: As `Transformer` gives them.
+        target: As in `Arrays.target`: class ids (B,) for binary and multiclass, 0 and 1 (B, O) for multilabel,
+            standardised values (B,) for regression.
+        kind: Cross-entropy for the three classifications, squared error for regression.
+        weight: Sample weights (B,); the mean over rows is weighted by them.
+        label_smoothing: Share of the target's mass spread evenly over the classes; ignored for regression.
+
+    Returns:
+        A scalar.
+    """
+    logits = logits_BKO.float()
+    members = logits.shape[1]
+    if kind is TaskKind.MULTICLASS:
+        repeated = target.long().unsqueeze(1).expand(-1, members)
+        loss_BK = functional.cross_entropy(
+            logits.transpose(1, 2), repeated, reduction="none", label_smoothing=label_smoothing
+        )
+    else:
+        target_BKO = target.float().reshape(len(target), 1, -1).expand_as(logits)
+        if kind is TaskKind.REGRESSION:
+            loss_BK = functional.mse_loss(logits, target_BKO, reduction="none").mean(-1)
+        else:
+            smoothed = target_BKO * (1 - label_smoothing) + label_smoothing / 2
+            loss_BK = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(-1)
+    loss_B = loss_BK.mean(1)
+    if weight is None:
+        return loss_B.mean()
+    return (loss_B * weight).sum() / weight.sum()
+
+
+def member_average(logits_BKO: Tensor, kind: TaskKind, temperature: float = 1.0) -> Tensor:
+    """The ensemble's answer: the mean of the members' probabilities, or of their values for regression.
+
+    Args:
+        logits_BKO: As `Transformer` gives them.
+        kind: Binary and multilabel: sigmoid; multiclass: softmax over O; regression: as it is.
+        temperature: Divides the logits of a classification; above 1 makes it less sure.
+
+    Returns:
+        float32 (B, O).
+    """
+    logits = logits_BKO.float()
+    if kind is TaskKind.REGRESSION:
+        return logits.mean(1)
+    logits = logits / temperature
+    probabilities = logits.softmax(-1) if kind is TaskKind.MULTICLASS else logits.sigmoid()
+    return probabilities.mean(1)

@@ -1,0 +1,246 @@
+"""Columns become tokens.
+
+Notable:
+
+- All single numbers are embedded at once: an encoding (F, B, N), then one batched matrix product.
+- A missing number is 0 to the encoding, and a learned vector of its feature is added to its token.
+- All categories live in one table with an offset per feature: one gather, however many columns.
+- Numbers of one group (the parts of a hashed text) share one token through one projection.
+
+Legend: B batch, T tokens, F numeric features, C categorical features, N numbers in an encoding, D width.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from mlpipe.models.config import TransformerConfig
+from mlpipe.schema import UNSEEN_ID, CategoricalFeature, InputSpec, NumericFeature
+
+
+class PiecewiseLinearEncoding(nn.Module):
+    """How far a number has come through each bin: 1 for bins below it, a fraction in its own, 0 above.
+
+    After Gorishniy et al. 2022 (arXiv 2203.05556). The first bin goes on below its lower edge and the last above
+    its upper one, so that values outside what was seen still move the token. Features may have different numbers
+    of bins, or none: what is left over of the widest is 0.
+
+    Args:
+        edges: Ascending edges of every feature; edges that float32 cannot tell apart are merged.
+
+    Shape:
+        (F, B) -> (F, B, N), N the largest number of bins.
+    """
+
+    lower: Tensor
+    inverse_width: Tensor
+    minimum: Tensor
+    maximum: Tensor
+
+    def __init__(self, edges: list[tuple[float, ...]]) -> None:
+        super().__init__()
+        distinct = [torch.unique(torch.tensor(feature, dtype=torch.float32)) for feature in edges]
+        self.size = max((max(len(feature) - 1, 0) for feature in distinct), default=0)
+        shape = (len(edges), 1, self.size)
+        lower, inverse_width = torch.zeros(shape), torch.zeros(shape)
+        minimum, maximum = torch.zeros(shape), torch.zeros(shape)
+        for index, feature in enumerate(distinct):
+            bins = len(feature) - 1
+            if bins < 1:
+                continue
+            lower[index, 0, :bins] = feature[:-1]
+            inverse_width[index, 0, :bins] = 1 / feature.diff()
+            maximum[index, 0, :bins] = 1
+            minimum[index, 0, 0] = -math.inf
+            maximum[index, 0, bins - 1] = math.inf
+        self.register_buffer("lower", lower, persistent=False)
+        self.register_buffer("inverse_width", inverse_width, persistent=False)
+        self.register_buffer("minimum", minimum, persistent=False)
+        self.register_buffer("maximum", maximum, persistent=False)
+
+    def forward(self, x_FB: Tensor) -> Tensor:
+        """Encode one number per feature and row."""
+        fraction_FBN = (x_FB.unsqueeze(-1) - self.lower) * self.inverse_width
+        return fraction_FBN.clamp(self.minimum, self.maximum)
+
+
+class PeriodicEncoding(nn.Module):
+    """Sines and cosines of learned frequencies.
+
+    After Gorishniy et al. 2022 and, with phases and without sines, Holzmüller et al. 2024 (RealMLP,
+    arXiv 2407.04491).
+
+    Args:
+        num_features: F.
+        num_frequencies: Per feature.
+        phases: Cosines of shifted angles instead of cosines and sines.
+
+    Shape:
+        (F, B) -> (F, B, N), N = `num_frequencies` with phases and twice as many without.
+    """
+
+    def __init__(self, num_features: int, num_frequencies: int, phases: bool = False) -> None:
+        super().__init__()
+        self.size = num_frequencies if phases else 2 * num_frequencies
+        self.frequencies = nn.Parameter(torch.empty(num_features, 1, num_frequencies))
+        self.phases = nn.Parameter(torch.empty(num_features, 1, num_frequencies)) if phases else None
+
+    def forward(self, x_FB: Tensor) -> Tensor:
+        """Encode one number per feature and row."""
+        angle_FBN = 2 * math.pi * self.frequencies * x_FB.unsqueeze(-1)
+        if self.phases is not None:
+            return (angle_FBN + self.phases).cos()
+        return torch.cat((angle_FBN.cos(), angle_FBN.sin()), dim=-1)
+
+
+class NumericTokenizer(nn.Module):
+    """One token for each number.
+
+    Args:
+        config: `numeric_embedding` and its sizes.
+        features: F features, each for a token of its own.
+
+    Shape:
+        numeric (B, F), missing (B, F) -> (B, F, D).
+    """
+
+    encoding: PiecewiseLinearEncoding | PeriodicEncoding | None
+
+    def __init__(self, config: TransformerConfig, features: list[NumericFeature]) -> None:
+        super().__init__()
+        kind = config.numeric_embedding
+        count, width = len(features), config.width
+        self.encoding = None
+        if kind == "ple" and any(feature.bins for feature in features):
+            self.encoding = PiecewiseLinearEncoding([feature.bins for feature in features])
+        elif kind in ("periodic", "plr", "pbld"):
+            self.encoding = PeriodicEncoding(count, config.num_frequencies, phases=kind == "pbld")
+        self.rectify = kind == "plr"
+        size = self.encoding.size if self.encoding is not None else 0
+        self.weight = nn.Parameter(torch.empty(count, size, width)) if size else None
+        self.slope = nn.Parameter(torch.empty(count, 1, width)) if kind in ("linear", "ple", "pbld") else None
+        self.bias = nn.Parameter(torch.empty(count, 1, width))
+        self.missing = nn.Parameter(torch.empty(count, 1, width))
+
+    def forward(self, numeric_BF: Tensor, missing_BF: Tensor) -> Tensor:
+        """Embed; `numeric_BF` is 0 where `missing_BF`."""
+        x_FB = numeric_BF.t()
+        token_FBD: Tensor = self.bias
+        if self.slope is not None:
+            token_FBD = torch.addcmul(token_FBD, x_FB.unsqueeze(-1), self.slope)
+        if self.encoding is not None and self.weight is not None:
+            token_FBD = token_FBD + torch.bmm(self.encoding(x_FB), self.weight)
+        if self.rectify:
+            token_FBD = token_FBD.relu()
+        token_FBD = torch.addcmul(token_FBD, missing_BF.t().unsqueeze(-1).to(x_FB.dtype), self.missing)
+        return token_FBD.transpose(0, 1)
+
+
+class GroupTokenizer(nn.Module):
+    """One token for several numbers that belong together, through one projection of values and missing flags.
+
+    Shape:
+        numeric (B, F), missing (B, F) -> (B, 1, D).
+    """
+
+    def __init__(self, num_features: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width, num_features))
+        self.missing = nn.Parameter(torch.empty(width, num_features))
+        self.bias = nn.Parameter(torch.empty(width))
+
+    def forward(self, numeric_BF: Tensor, missing_BF: Tensor) -> Tensor:
+        """Embed; `numeric_BF` is 0 where `missing_BF`."""
+        values_B2F = torch.cat((numeric_BF, missing_BF.to(numeric_BF.dtype)), dim=-1)
+        projection_D2F = torch.cat((self.weight, self.missing), dim=-1)
+        return nn.functional.linear(values_B2F, projection_D2F, self.bias).unsqueeze(1)
+
+
+class CategoricalTokenizer(nn.Module):
+    """One token for each category: its row of the one table plus the column's own vector.
+
+    An id outside a feature's range is read as `UNSEEN_ID`; it never reaches another feature's rows.
+
+    Shape:
+        (B, C) integers -> (B, C, D).
+    """
+
+    offsets: Tensor
+    cardinalities: Tensor
+
+    def __init__(self, features: tuple[CategoricalFeature, ...], width: int) -> None:
+        super().__init__()
+        cardinalities = torch.tensor([feature.cardinality for feature in features])
+        self.register_buffer("cardinalities", cardinalities, persistent=False)
+        self.register_buffer("offsets", cardinalities.cumsum(0) - cardinalities, persistent=False)
+        self.table = nn.Embedding(int(cardinalities.sum()), width)
+        self.bias = nn.Parameter(torch.empty(len(features), width))
+
+    def forward(self, categorical_BC: Tensor) -> Tensor:
+        """Look up."""
+        known_BC = (categorical_BC >= 0) & (categorical_BC < self.cardinalities)
+        ids_BC = torch.where(known_BC, categorical_BC, UNSEEN_ID) + self.offsets
+        out: Tensor = self.table(ids_BC) + self.bias
+        return out
+
+
+class ReadoutTokens(nn.Module):
+    """The learned tokens that gather the prediction, the same for every row.
+
+    Shape:
+        number of rows B -> (B, R, D).
+    """
+
+    def __init__(self, num_tokens: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_tokens, width))
+
+    def forward(self, num_rows: int) -> Tensor:
+        """Repeat for every row, without a copy."""
+        return self.weight.expand(num_rows, -1, -1)
+
+
+class Tokenizer(nn.Module):
+    """All columns of a row as tokens: single numbers, groups of numbers, categories.
+
+    Args:
+        config: Width and numeric embedding.
+        spec: The columns.
+
+    Shape:
+        numeric (B, F), missing (B, F), categorical (B, C) -> (B, T, D).
+    """
+
+    def __init__(self, config: TransformerConfig, spec: InputSpec) -> None:
+        super().__init__()
+        members: dict[str, list[int]] = {}
+        single = []
+        for index, feature in enumerate(spec.numeric):
+            if feature.group is None:
+                single.append(index)
+            else:
+                members.setdefault(feature.group, []).append(index)
+        self.single = single
+        self.group_members = list(members.values())
+        self.all_single = not members
+        self.numeric = NumericTokenizer(config, [spec.numeric[index] for index in single]) if single else None
+        self.groups = nn.ModuleList(GroupTokenizer(len(indices), config.width) for indices in self.group_members)
+        self.categorical = CategoricalTokenizer(spec.categorical, config.width) if spec.categorical else None
+        self.num_tokens = len(single) + len(members) + len(spec.categorical)
+
+    def forward(self, numeric_BF: Tensor, missing_BF: Tensor, categorical_BC: Tensor) -> Tensor:
+        """Embed every column."""
+        tokens = []
+        if self.numeric is not None:
+            if self.all_single:
+                tokens.append(self.numeric(numeric_BF, missing_BF))
+            else:
+                tokens.append(self.numeric(numeric_BF[:, self.single], missing_BF[:, self.single]))
+        for group, indices in zip(self.groups, self.group_members, strict=True):
+            tokens.append(group(numeric_BF[:, indices], missing_BF[:, indices]))
+        if self.categorical is not None:
+            tokens.append(self.categorical(categorical_BC))
+        return tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=1)

@@ -1,0 +1,188 @@
+"""Train, keep the best weights, calibrate, measure: what `mlpipe fit` and the estimators both do."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import numpy.typing as npt
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from mlpipe.arrays import Arrays
+from mlpipe.data.batches import TensorBatches
+from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.load import PARTS, Part
+from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.models import Transformer, TransformerConfig, member_average
+from mlpipe.schema import TaskKind
+from mlpipe.training.calibration import fit_temperature
+from mlpipe.training.callbacks import EMAWeights, GracefulInterrupt, Patience, ReproducibleSteps, StopOnNonFiniteLoss
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.metrics import HIGHER_IS_BETTER
+from mlpipe.training.module import TabularModule
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run has come to.
+
+    Attributes:
+        module: With its best weights, in evaluation mode, on the CPU.
+        temperature: What the logits are divided by; 1 for regression.
+        outputs: (T, O) averaged, calibrated outputs by part; standardised values for regression.
+        metrics: By part, then by name; in target units.
+        train_seconds: Wall time of the Trainer's fit.
+        epochs: Epochs begun.
+        interrupted: Whether Ctrl-C (or SIGTERM) cut it short.
+    """
+
+    module: TabularModule
+    temperature: float
+    outputs: Mapping[Part, npt.NDArray[np.float32]]
+    metrics: Mapping[Part, Mapping[str, float]]
+    train_seconds: float
+    epochs: int
+    interrupted: bool = False
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+def train(
+    data: TabularDataModule,
+    model: TransformerConfig,
+    training: TrainingConfig,
+    trainer: Mapping[str, Any],
+    *,
+    checkpoints: Path,
+    seed: int = 0,
+    loggers: Sequence[Logger] = (),
+    resume: bool = False,
+) -> Trained:
+    """Fit the model of a config to a data module.
+
+    Args:
+        data: The table; set up here if it is not yet.
+        model: The network.
+        training: The recipe.
+        trainer: Arguments for `lightning.Trainer`; its `callbacks` come on top of the recipe's own.
+        checkpoints: Folder for `best.ckpt` and `last.ckpt`.
+        seed: Decides the initial weights, the order of the rows and dropout.
+        loggers: Lightning loggers.
+        resume: Go on from `last.ckpt`.
+
+    Raises:
+        ConfigError: There is nothing to resume from, or the watched metric does not exist.
+        TrainingError: The loss is not finite.
+    """
+    data.setup("fit")
+    codec = data.preprocessor.target_
+    kind = data.schema.task.kind
+    torch.manual_seed(seed)
+    module = TabularModule(
+        model, data.spec, kind, training, codec.to_units if kind is TaskKind.REGRESSION else None
+    )
+    interrupt = GracefulInterrupt()
+    callbacks = [interrupt, *recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
+    last = checkpoints / "last.ckpt"
+    if resume and not last.is_file():
+        raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
+    runner = L.Trainer(
+        **{
+            "max_epochs": default_epochs(len(data.arrays["train"]), data.batch_size),
+            "gradient_clip_val": 1.0,
+            "num_sanity_val_steps": 0,
+            **{key: value for key, value in trainer.items() if value is not None},
+            "callbacks": callbacks,
+            "logger": list(loggers),
+        }
+    )
+    started = time.perf_counter()
+    runner.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+    seconds = time.perf_counter() - started
+    best = checkpoints / "best.ckpt"
+    if best.is_file():
+        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    module = module.cpu().eval()
+    temperature, outputs, metrics = evaluate(module, data, calibrate=training.calibrate)
+    return Trained(module, temperature, outputs, metrics, seconds, runner.current_epoch, interrupt.interrupted)
+
+
+def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoints: Path, seed: int) -> list[Callback]:
+    """The callbacks that a recipe stands for.
+
+    Raises:
+        ConfigError: The watched metric is none of this task's.
+    """
+    metric = module.watched_metric
+    if metric not in HIGHER_IS_BETTER:
+        raise ConfigError(f"`training.metric` is {metric!r}, which is none.{did_you_mean(metric, HIGHER_IS_BETTER)}")
+    monitor, mode = f"val/{metric}", "max" if HIGHER_IS_BETTER[metric] else "min"
+    callbacks: list[Callback] = [ReproducibleSteps(seed), StopOnNonFiniteLoss()]
+    if training.ema_decay > 0:
+        callbacks.append(EMAWeights(training.ema_decay))
+    if training.patience > 0:
+        callbacks.append(Patience(monitor=monitor, mode=mode, patience=training.patience))
+    same = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
+    callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **same))
+    callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, **same))
+    if training.checkpoint_every_steps is not None:
+        callbacks.append(
+            ModelCheckpoint(filename="last", every_n_train_steps=training.checkpoint_every_steps, save_top_k=1, **same)
+        )
+    return callbacks
+
+
+def evaluate(
+    module: TabularModule, data: TabularDataModule, *, calibrate: bool
+) -> tuple[float, dict[Part, npt.NDArray[np.float32]], dict[Part, dict[str, float]]]:
+    """Outputs and metrics of the validation and test rows, after temperature scaling on the validation rows.
+
+    Returns:
+        Temperature, outputs (T, O) by part, metrics by part; a part without rows is left out.
+    """
+    temperature = 1.0
+    outputs: dict[Part, npt.NDArray[np.float32]] = {}
+    metrics: dict[Part, dict[str, float]] = {}
+    for part in PARTS[1:]:
+        arrays = data.arrays[part]
+        if not len(arrays):
+            continue
+        logits = predict_logits(module.net, arrays, data.eval_batch_size)
+        target = torch.from_numpy(arrays.target)
+        weight = None if arrays.weight is None else torch.from_numpy(arrays.weight)
+        if part == "validation" and calibrate:
+            temperature = fit_temperature(logits, target, module.kind, weight)
+        averaged = member_average(logits, module.kind, temperature)
+        outputs[part] = averaged.numpy()
+        metrics[part] = module.metrics(averaged, target, weight)
+    return temperature, outputs, metrics
+
+
+@torch.inference_mode()
+def predict_logits(net: Transformer, arrays: Arrays, batch_size: int) -> Tensor:
+    """Logits (T, K, O) of a table, float32, on the network's device."""
+    net.eval()
+    device = next(net.parameters()).device
+    batches = TensorBatches(arrays, batch_size, device=device)
+    return torch.cat([net(b.numeric, b.missing, b.categorical).float() for b in batches]).cpu()
+
+
+def default_epochs(num_rows: int, batch_size: int) -> int:
+    """Epochs where the config names none: about 12,000 steps, within 4 and 100 epochs.
+
+    Examples:
+        >>> default_epochs(13_209, 256), default_epochs(270_000, 1024), default_epochs(500, 32)
+        (100, 45, 100)
+    """
+    steps_per_epoch = max(1, num_rows // batch_size)
+    return min(100, max(4, round(12_000 / steps_per_epoch)))

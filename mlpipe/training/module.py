@@ -1,0 +1,136 @@
+"""The LightningModule: the network, its loss, its optimiser, and what is measured on the validation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from mlpipe.data.batches import Batch
+from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
+from mlpipe.schema import InputSpec, TaskKind
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.metrics import compute_metrics
+from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
+
+#: Under this key a checkpoint says how to build its network; plain JSON types, so that `weights_only` loads it.
+CHECKPOINT_KEY = "mlpipe"
+
+
+class TabularModule(L.LightningModule):
+    """Trains a `Transformer` on the batches of a `TabularDataModule`.
+
+    The network is seeded by the caller, before it is built here. Losses are logged as `train/loss`, the metrics of the
+    validation rows as `val/<metric>`.
+
+    Args:
+        model: The network's config.
+        spec: The input's columns.
+        kind: The task.
+        training: The recipe.
+        to_target_units: Regression: turns the network's standardised values (and targets) into the target's units, so
+            that metrics are in those.
+
+    Shape:
+        Batches: see `mlpipe.data.batches.Batch`. Logits: (B, K, O), K members of an ensemble in one network.
+    """
+
+    def __init__(
+        self,
+        model: TransformerConfig,
+        spec: InputSpec,
+        kind: TaskKind,
+        training: TrainingConfig,
+        to_target_units: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model_config = model
+        self.spec = spec
+        self.kind = kind
+        self.training_config = training
+        self.to_target_units = to_target_units
+        self.net = Transformer(model, spec)
+        # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
+        # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
+        self._train_forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.net
+        self._loss_sum = torch.zeros(())
+        self._loss_count = 0
+        self._evaluated: list[tuple[Tensor, Tensor, Tensor | None]] = []
+
+    def forward(self, numeric: Tensor, missing: Tensor, categorical: Tensor) -> Tensor:
+        """Logits (B, K, O) of a batch."""
+        logits: Tensor = self.net(numeric, missing, categorical)
+        return logits
+
+    def setup(self, stage: str) -> None:
+        """Compile the training step, if asked to."""
+        if stage == "fit" and self.training_config.compile:
+            object.__setattr__(self, "_train_forward", torch.compile(self.net.forward, fullgraph=True))
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's mean loss."""
+        self._loss_sum, self._loss_count = torch.zeros((), device=self.device), 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The mean of the members' losses."""
+        assert batch.target is not None
+        logits = self._train_forward(batch.numeric, batch.missing, batch.categorical)
+        loss = member_loss(logits, batch.target, self.kind, batch.weight, self.training_config.label_smoothing)
+        self._loss_sum += loss.detach()
+        self._loss_count += 1
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean loss: once, since `self.log` in each step costs as much as a small layer."""
+        self.log("train/loss", self._loss_sum / max(1, self._loss_count))
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Collect; a metric of a part is no mean over its batches."""
+        assert batch.target is not None
+        logits = self(batch.numeric, batch.missing, batch.categorical)
+        self._evaluated.append((member_average(logits, self.kind), batch.target, batch.weight))
+
+    def on_validation_epoch_end(self) -> None:
+        """Compute and log the metrics of the whole part."""
+        outputs, targets, weights = zip(*self._evaluated, strict=True)
+        self._evaluated = []
+        weight = None if weights[0] is None else torch.cat(weights)
+        metrics = self.metrics(torch.cat(outputs), torch.cat(targets), weight)
+        watched = self.watched_metric
+        for name, value in metrics.items():
+            self.log(f"val/{name}", value, prog_bar=name == watched)
+
+    @property
+    def watched_metric(self) -> str:
+        """The metric that decides on the best epoch."""
+        return self.training_config.metric or ("log_loss" if self.kind is not TaskKind.REGRESSION else "rmse")
+
+    def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
+        """All metrics of the task.
+
+        Args:
+            outputs: (T, O) averaged outputs: probabilities, or standardised values.
+            target: As in `Arrays.target`.
+            weight: (T,) sample weights.
+        """
+        if self.to_target_units is not None:
+            outputs, target = self.to_target_units(outputs), self.to_target_units(target)
+        return compute_metrics(self.kind, outputs, target, weight)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The recipe's optimiser, and warm-up + cosine over all steps of the run."""
+        config = self.training_config
+        # A fused step cannot be told by Lightning's gradient scaler to skip, which 16-mixed needs.
+        optimizer = build_optimizer(self.net, config, fused=self.trainer.precision != "16-mixed")
+        scheduler = warmup_cosine_schedule(
+            optimizer, int(self.trainer.estimated_stepping_batches), config.warmup_fraction, config.final_lr_fraction
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Say how to build the network again."""
+        checkpoint[CHECKPOINT_KEY] = {"model": self.model_config.to_dict(), "spec": self.spec.to_dict()}

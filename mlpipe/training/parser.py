@@ -1,0 +1,180 @@
+"""The config of a run: LightningCLI's parser over our groups.
+
+`data`, `features`, `model`, `training`, `tracking` are dataclasses, `trainer` is Lightning's own; what jsonargparse
+offers (several `--config`, dotted overrides, `--print_config`, environment variables, help per group) comes with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from mlpipe.data.config import DataConfig
+from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.models import TransformerConfig
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.tracking import TrackingConfig
+
+GROUPS: dict[str, type[Any]] = {
+    "data": DataConfig,
+    "features": FeaturesConfig,
+    "model": TransformerConfig,
+    "training": TrainingConfig,
+    "tracking": TrackingConfig,
+}
+
+#: What the run decides itself.
+RESERVED_TRAINER_KEYS = ("logger", "default_root_dir", "enable_checkpointing")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """A parsed config.
+
+    Attributes:
+        trainer: Arguments for `lightning.Trainer`, callbacks instantiated.
+        text: The whole config as YAML, defaults included; reading it again gives the same run.
+    """
+
+    data: DataConfig
+    features: FeaturesConfig
+    model: TransformerConfig
+    training: TrainingConfig
+    tracking: TrackingConfig
+    trainer: dict[str, Any]
+    seed: int
+    text: str
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The config as nested plain values."""
+        values: dict[str, Any] = yaml.safe_load(self.text)
+        return values
+
+
+class ConfigCLI(LightningCLI):
+    """LightningCLI with our groups in place of a model and a data class; it parses and instantiates nothing heavy."""
+
+    def __init__(self, args: Sequence[str]) -> None:
+        super().__init__(
+            save_config_callback=None,
+            seed_everything_default=0,
+            parser_kwargs={
+                "prog": "mlpipe fit",
+                "description": "Train a model as a config says. Later --config files and flags win.",
+                "exit_on_error": False,
+                "default_env": True,
+                "env_prefix": "MLPIPE",
+            },
+            args=list(args),
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Our groups, and the Trainer's arguments."""
+        for group, config in GROUPS.items():
+            parser.add_class_arguments(config, group)
+        skip = set(RESERVED_TRAINER_KEYS)
+        parser.add_class_arguments(L.Trainer, "trainer", instantiate=False, skip=skip)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; an error becomes one sentence."""
+        with one_sentence():
+            self.config = parser.parse_args(args)
+
+    def _set_seed(self) -> None:
+        """The run seeds what it does step by step; nothing is seeded globally here."""
+
+    def instantiate_classes(self) -> None:
+        """The groups as dataclasses; no model, no data, no Trainer yet."""
+        with one_sentence():
+            self.config_init = self.parser.instantiate_classes(self.config)
+
+
+def parse_config(args: Sequence[str]) -> RunConfig:
+    """Parse the arguments of `mlpipe fit`.
+
+    Raises:
+        ConfigError: A file, key or value is wrong.
+        SystemExit: `--help` or `--print_config` has been printed.
+    """
+    cli = ConfigCLI(args)
+    init: Namespace = cli.config_init
+    text = cli.parser.dump(cli.config, skip_none=False, format="yaml")
+    seed = init["seed_everything"]
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        raise ConfigError(f"`seed_everything` is {seed!r}; it has to be a whole number: a run without one has no twin.")
+    return RunConfig(
+        **{group: init[group] for group in GROUPS},
+        trainer=init["trainer"].as_dict() if isinstance(init["trainer"], Namespace) else dict(init["trainer"]),
+        seed=seed,
+        text=text,
+    )
+
+
+@contextmanager
+def one_sentence() -> Iterator[None]:
+    """Turn what jsonargparse says of a wrong config into one sentence with the closest right key."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ArgumentError, TypeError, ValueError) as error:
+        if isinstance(error.__cause__, ConfigError):
+            raise error.__cause__ from None
+        raise ConfigError(explain(str(error))) from error
+
+
+def explain(message: str) -> str:
+    """One sentence for an error of jsonargparse.
+
+    Examples:
+        >>> explain("Validation failed: Group 'model' does not accept nested key 'widht'")
+        "Unknown key 'model.widht'. Did you mean 'model.width'?"
+    """
+    text = " ".join(message.split())
+    for pattern in (
+        r"Group '(?P<group>[\w.]+)' does not accept (?:nested key|option) '(?P<key>[\w.]+)'",
+        r"[Kk]ey \"(?P<key>[\w.]+)\" is not expected",
+        r"[Uu]nrecognized arguments: --(?P<key>[\w.]+)",
+        r"Unknown key '(?P<key>[\w.]+)'",
+        r"No action for key \"(?P<key>[\w.]+)\"",
+    ):
+        if found := re.search(pattern, text):
+            group = found.groupdict().get("group")
+            key = f"{group}.{found['key']}" if group else found["key"]
+            return f"Unknown key {key!r}.{did_you_mean(key, known_keys())}"
+    if found := re.search(r"[Kk]ey \"(?P<key>[\w.]+)\" is required", text):
+        return f"`{found['key']}` is missing; set it in the config or as --{found['key']}."
+    return re.sub(r"^(Validation failed: |error: )+", "", text)
+
+
+def known_keys() -> list[str]:
+    """All dotted keys of a config."""
+
+    def below(prefix: str, record: type[Any]) -> Iterator[str]:
+        for item in fields(record):
+            yield f"{prefix}.{item.name}"
+            if is_dataclass(default := getattr(item, "default_factory", None)) and isinstance(default, type):
+                yield from below(f"{prefix}.{item.name}", default)
+
+    keys = [key for group, record in GROUPS.items() for key in below(group, record)]
+    trainer = [f"trainer.{name}" for name in L.Trainer.__init__.__code__.co_varnames if name != "self"]
+    return [*GROUPS, "trainer", "seed_everything", "config", *keys, *trainer]
+
+
+def config_from_file(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The config that a run has saved, with flags on top."""
+    return parse_config(["--config", str(path), *overrides])

@@ -1,0 +1,203 @@
+"""The folder that a run leaves behind, and where each thing lies in it.
+
+Notable:
+- a run is never written over: going on with one has to be asked for;
+- what is written is there as a whole or not at all: a new file beside the old one, flushed to disk, then renamed;
+- loads neither torch nor Lightning.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from mlpipe.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Where things lie in the folder of one run.
+
+    Attributes:
+        path: The folder.
+
+    Examples:
+        >>> RunDirectory(Path("runs/adult/first")).best_checkpoint.as_posix()
+        'runs/adult/first/checkpoints/best.ckpt'
+    """
+
+    path: Path
+
+    @classmethod
+    def create(
+        cls,
+        root: str | Path = "runs",
+        experiment: str = "mlpipe",
+        name: str | None = None,
+        path: str | Path | None = None,
+        resume: bool = False,
+    ) -> Self:
+        """Make the folder of a new run, or take up that of an old one.
+
+        Args:
+            root: Where runs go: the folder is `root/experiment/name`.
+            experiment: The folder between.
+            name: The folder's own name; the time of day (UTC) and four random digits if there is none.
+            path: The folder itself, instead of the three above.
+            resume: Go on with the run that is there; a new one is begun if there is none yet, so that a job that is
+                started over and over needs one command line only.
+
+        Raises:
+            ConfigError: The folder holds something and `resume` is not given, `resume` names no folder, or the path
+                is a file.
+        """
+        if path is None:
+            if resume and name is None:
+                raise ConfigError("`--resume` goes on with a run that has a name: say which one with `--run DIR`.")
+            path = Path(root) / experiment / (name or unique_name())
+        path = Path(path)
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"{path} is a file; `--run` names a folder.")
+        if not resume and path.is_dir() and any(path.iterdir()):
+            raise ConfigError(f"{path} is not empty: go on with that run by `--resume`, or name another with `--run`.")
+        run = cls(path)
+        for folder in (run.checkpoints, run.plots):
+            folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @property
+    def config(self) -> Path:
+        """The whole configuration, defaults filled in; a folder with this file is a run."""
+        return self.path / "config.yaml"
+
+    @property
+    def env(self) -> Path:
+        """What the run was made of and on; see `mlpipe.training.environment`."""
+        return self.path / "env.json"
+
+    @property
+    def schema(self) -> Path:
+        """`Schema` as JSON."""
+        return self.path / "schema.json"
+
+    @property
+    def preprocess(self) -> Path:
+        """The fitted `Preprocessor` as JSON."""
+        return self.path / "preprocess.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The epoch with the best validation metric."""
+        return self.checkpoints / "best.ckpt"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """Where a resumed run goes on."""
+        return self.checkpoints / "last.ckpt"
+
+    @property
+    def metrics_json(self) -> Path:
+        """`{"validation": {...}, "test": {...}, "train_seconds": s}`."""
+        return self.path / "metrics.json"
+
+    @property
+    def metrics_csv(self) -> Path:
+        """What was logged while training, a line for each time."""
+        return self.path / "metrics.csv"
+
+    @property
+    def plots(self) -> Path:
+        """Folder of the PNGs."""
+        return self.path / "plots"
+
+    @property
+    def bundle(self) -> Path:
+        """Folder of the bundle."""
+        return self.path / "bundle"
+
+    @property
+    def calibration(self) -> Path:
+        """`{"temperature": t}`."""
+        return self.path / "calibration.json"
+
+    @property
+    def sample_row(self) -> Path:
+        """One raw row, for the bundle's sample request."""
+        return self.path / "sample_row.json"
+
+    @property
+    def log(self) -> Path:
+        """The log as text."""
+        return self.path / "run.log"
+
+    @property
+    def tracking(self) -> Path:
+        """Which MLflow run this is, so that a resumed one goes on with it."""
+        return self.path / "mlflow.json"
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """An existing run, for validation, testing and export.
+
+    Raises:
+        ConfigError: There is no such folder (the sentence names the closest run beside it), or it is no run.
+    """
+    run = RunDirectory(Path(path))
+    if run.config.is_file():
+        return run
+    if run.path.is_dir():
+        inside = _runs_in(run.path)
+        hint = did_you_mean(run.path.name, (child.name for child in inside)) if inside else ""
+        raise ConfigError(f"{run.path} is no run: it has no {run.config.name}.{hint}")
+    beside = _runs_in(run.path.parent)
+    hint = did_you_mean(run.path.name, (sibling.name for sibling in beside))
+    raise ConfigError(f"There is no run {run.path}.{hint}")
+
+
+def unique_name() -> str:
+    """The time (UTC) to the second and four random digits, which no seed decides: `2026-01-31_18-05-59-3fa9`."""
+    return f"{datetime.now(UTC):%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as a whole or not at all; the folder is made if need be.
+
+    Args:
+        path: The file; what it held before stays until the new text is on the disk.
+        text: Its text, written as UTF-8.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with part.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON, as a whole or not at all.
+
+    Raises:
+        ValueError: A number is NaN or infinite, for which JSON has no form.
+    """
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return [child for child in folder.iterdir() if RunDirectory(child).config.is_file()]
