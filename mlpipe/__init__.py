@@ -24,7 +24,7 @@ _LAZY = {
     "TransformerClassifier": "mlpipe.estimators",
     "TransformerRegressor": "mlpipe.estimators",
 }
-__all__ = ["__version__", *sorted(_LAZY)]
+__all__ = ["Predictor", "Preprocessor", "Schema", "TransformerClassifier", "TransformerRegressor", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,1 @@
+"""What ships: writing, reading and running a bundle."""

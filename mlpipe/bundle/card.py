@@ -19,6 +19,10 @@ _TASK_WORDS = {
     TaskKind.MULTILABEL: "multilabel classification",
     TaskKind.REGRESSION: "regression",
 }
+_ANSWER_WORDS = {
+    TaskKind.REGRESSION: "`prediction`, in the unit of the target",
+    TaskKind.MULTILABEL: "`prediction`, a list of names, and `probabilities` by name",
+}
 
 
 def model_card(
@@ -99,9 +103,7 @@ def _left_out(schema: Schema) -> list[str]:
 
 def _usage(schema: Schema, sample_row: Mapping[str, Any]) -> str:
     sample = {c.name: sample_row[c.name] for c in schema.features if c.name in sample_row}
-    answer = "`prediction`, `probabilities` by class and `confidence`"
-    if schema.task.kind is TaskKind.REGRESSION:
-        answer = "`prediction`, in the unit of the target"
+    answer = _ANSWER_WORDS.get(schema.task.kind, "`prediction`, `probabilities` by class and `confidence`")
     return "\n".join(
         [
             "```bash",
@@ -121,12 +123,12 @@ def _usage(schema: Schema, sample_row: Mapping[str, Any]) -> str:
 
 def _limits(schema: Schema) -> str:
     lines = [
-        "- It knows only what the training rows showed. Categories it has not seen share one \"unseen\" value, and",
+        "- It knows only what the training rows showed. Categories it has not seen share one value, `unseen`, and",
         "  numbers beyond the range of training are treated like the nearest it has seen or extrapolated badly.",
         "- Rows must come from the same source as the training rows; the metrics above say nothing about others.",
     ]
     if schema.task.is_classification:
-        lines.append("- Probabilities are as well calibrated as the table's `calibration_error` says, on such rows only.")
+        lines.append("- Probabilities are as well calibrated as `calibration_error` says, on such rows only.")
     if not any(c.nullable for c in schema.features):
         lines.append("- No nulls were seen in training; a row with nulls gets an answer nobody measured.")
     lines.append("- It finds associations, not causes. Check it for groups of people before it decides about people.")

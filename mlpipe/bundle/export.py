@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +81,7 @@ def _load_model(run_dir: Path) -> tuple[TransformerConfig, Transformer]:
     path = run_dir / CHECKPOINT
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a file cut off, a file of another kind, a pickle that holds more than tensors
         raise BundleError(f"{str(path)!r} is no checkpoint that can be read; `mlpipe fit` writes it anew.") from error
     recipe = checkpoint.get("mlpipe")
     if recipe is None:
@@ -90,7 +89,9 @@ def _load_model(run_dir: Path) -> tuple[TransformerConfig, Transformer]:
     config = TransformerConfig.from_dict(recipe["model"])
     model = Transformer(config, InputSpec.from_dict(recipe["spec"]))
     weights = {
-        name.removeprefix(_PREFIX): value for name, value in checkpoint["state_dict"].items() if name.startswith(_PREFIX)
+        name.removeprefix(_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(_PREFIX)
     }
     model.load_state_dict(weights)
     return config, model.eval()

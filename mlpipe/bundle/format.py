@@ -9,13 +9,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import nn
@@ -84,7 +87,7 @@ def write_bundle(
         temperature: The logits are divided by it before they become probabilities; 1.0 without calibration.
         metrics: Any nested mapping of numbers; NaN is written as null.
         model_card: Markdown.
-        sample_row: A raw row; what is no feature is left out.
+        sample_row: A raw row, of JSON values or as Polars gives it; what is no feature is left out.
         read: The options that the training file was read with, as a dict; None for the defaults.
         overwrite: Replace a bundle at `out`. Anything else at `out` is never replaced.
 
@@ -100,7 +103,7 @@ def write_bundle(
         raise BundleError(f"The sample row for {str(out)!r} has no value for the feature {missing[0]!r}.")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _check_finite(out, weights)
-    sample = {column.name: sample_row[column.name] for column in schema.features}
+    sample = _plain({column.name: sample_row[column.name] for column in schema.features})
     contents = {
         files.SCHEMA: files.dump_json(schema.to_dict()).encode(),
         files.PREPROCESS: files.dump_json(preprocessor.to_dict()).encode(),
@@ -115,7 +118,7 @@ def write_bundle(
         model=config.to_dict(),
         input_spec=preprocessor.input_spec_.to_dict(),
         temperature=float(temperature),
-        metrics=_nan_as_null(metrics),
+        metrics=_plain(metrics),
         read=None if read is None else dict(read),
         files={name: FileEntry.of(content) for name, content in contents.items()},
     )
@@ -172,7 +175,7 @@ def _parsing(folder: Path, name: str) -> Iterator[None]:
 def _load_weights(folder: Path, model: nn.Module, content: bytes) -> None:
     try:
         weights = safetensors.torch.load(content)
-    except Exception as error:  # safetensors raises its own type, KeyError and ValueError, all meaning the same
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
         refuse(folder, files.WEIGHTS, f"is not a safetensors file ({error})")
     expected = model.state_dict()
     for name, value in expected.items():
@@ -200,11 +203,17 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _nan_as_null(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _nan_as_null(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_as_null(item) for item in value]
-    if isinstance(value, float):
-        return value if value - value == 0 else None
+def _plain(value: Any) -> Any:
+    """As JSON has it: NaN as null, times as text, durations in seconds."""
+    match value:
+        case Mapping():
+            return {str(key): _plain(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+        case date() | time():
+            return value.isoformat()
+        case timedelta():
+            return value.total_seconds()
+        case float() | Decimal():
+            return float(value) if math.isfinite(value) else None
     return value

@@ -133,9 +133,10 @@ class Manifest:
                 refuse(folder, MANIFEST, f"lists {name!r}, which is not a plain file name inside the bundle")
             if not name.endswith(_SUFFIXES) or name == MANIFEST:
                 refuse(folder, MANIFEST, f"lists {name!r}; a bundle holds only {', '.join(_SUFFIXES)} files")
-            if not (isinstance(entry.size, int) and entry.size >= 0 and _SHA256.fullmatch(str(entry.sha256))):
+            size: Any = entry.size
+            if not (isinstance(size, int) and size >= 0 and _SHA256.fullmatch(str(entry.sha256))):
                 refuse(folder, MANIFEST, f"gives no usable size and SHA-256 for {name!r}")
-        temperature = self.temperature
+        temperature: Any = self.temperature
         if not isinstance(temperature, int | float) or not (math.isfinite(temperature) and temperature > 0):
             refuse(folder, MANIFEST, f"has temperature {temperature!r}, which is not a positive number")
 

@@ -7,7 +7,7 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
     from mlpipe.data.read import ReadOptions
 
-#: What `Predictor.predict` takes.
-Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | "pd.DataFrame"
+    #: What `Predictor.predict` takes.
+    Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pd.DataFrame
+
+#: What `Predictor.predict_arrays` gives, (T, O).
+Outputs = npt.NDArray[np.float32]
 
 
 class Predictor:
@@ -67,20 +70,30 @@ class Predictor:
             batch_size: Rows that go through the model at once; bounds memory and changes nothing else.
 
         Returns:
-            One row for each, in order. Classification: `prediction`, `probability_<class>` and `confidence`;
-            regression: `prediction`, in the target's own unit.
+            One row for each, in order. Binary and multiclass: `prediction`, `probability_<class>` and `confidence`;
+            multilabel: `prediction`, a list of names, and `probability_<name>`; regression: `prediction`, in the
+            target's own unit.
 
         Raises:
             InputError: Names the field and the row that does not fit the schema.
         """
+        return self.predict_with(self.predict_arrays, rows, batch_size)
+
+    def predict_with(self, outputs: Callable[[Arrays], Outputs], rows: Rows, batch_size: int) -> pl.DataFrame:
+        """`predict` with another way to run `predict_arrays`: on another thread, or by another engine."""
         frame = as_frame(rows, self.schema)
-        parts = [
-            self._predict_frame(frame.slice(start, batch_size), start)
-            for start in range(0, max(frame.height, 1), batch_size)
-        ]
+        parts = []
+        for start in range(0, max(frame.height, 1), batch_size):
+            arrays = self.contents.preprocessor.transform(frame.slice(start, batch_size))
+            outputs_TO = outputs(arrays)
+            finite = np.isfinite(outputs_TO).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
+            parts.append(self.contents.preprocessor.target_.decode(outputs_TO))
         return pl.concat(parts)
 
-    def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> npt.NDArray[np.float32]:
+    def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> Outputs:
         """The model's outputs for preprocessed rows.
 
         Returns:
@@ -126,12 +139,3 @@ class Predictor:
         from mlpipe.bundle.scoring import score_file
 
         return score_file(self, data, Path(out), read, batch_size, overwrite=overwrite)
-
-    def _predict_frame(self, frame: pl.DataFrame, first_row: int) -> pl.DataFrame:
-        preprocessor = self.contents.preprocessor
-        outputs = self.predict_arrays(preprocessor.transform(frame), batch_size=max(frame.height, 1))
-        finite = np.isfinite(outputs).all(axis=1)
-        if not finite.all():
-            row = first_row + int(np.argmin(finite))
-            raise InputError(f"The model has no finite answer for row {row}: its values are out of range.", row=row)
-        return preprocessor.target_.decode(outputs)

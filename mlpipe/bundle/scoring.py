@@ -1,14 +1,14 @@
 """Predicting a file of any size: rows stream from the reader through the model into the output file.
 
-Polars pulls batches off the file, keeps their order and waits for the model, so memory stays bounded. The model
-runs on one thread of its own: Polars would call it from all of its threads at once, and torch keeps a pool of
-threads for every thread that calls it.
+Polars pulls batches off the file, keeps their order and waits for the model, so memory stays bounded. It does so on
+all of its threads at once, which suits the preprocessing. The model alone runs on one thread of its own, since torch
+keeps a pool of threads for every thread that calls it. Nothing of Polars may run there: while its streaming engine
+waits for that thread, a query from it can wait for the engine, without end (seen with Polars 2.1).
 """
 
 from __future__ import annotations
 
 import glob
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +23,8 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
-    from mlpipe.bundle.predictor import Predictor
+    from mlpipe.arrays import Arrays
+    from mlpipe.bundle.predictor import Outputs, Predictor
 
 #: Between the labels of a multilabel prediction where a cell holds text only.
 LABEL_SEPARATOR = "|"
@@ -56,26 +57,27 @@ def score_file(
     columns = input_columns(frame, predictor.schema, source=str(data))
     frame = frame.select(columns)
     identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
-    rows = 0
+    heights: list[int] = []
 
-    def predict(batch: pl.DataFrame) -> pl.DataFrame:
-        nonlocal rows
-        predictions = predictor.predict(batch, batch_size=batch_size)
-        if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
-            predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
-        rows += batch.height
-        return pl.concat([batch.select(identifiers), predictions], how="horizontal")
-
-    schema = predict(pl.DataFrame(schema=frame.collect_schema())).schema
     # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
     # after a second Ctrl-C.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder, ThreadPoolExecutor(1) as model:
+
+        def outputs(arrays: Arrays) -> Outputs:
+            return model.submit(predictor.predict_arrays, arrays).result()
+
+        def predict(batch: pl.DataFrame) -> pl.DataFrame:
+            predictions = predictor.predict_with(outputs, batch, batch_size)
+            if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
+                predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
+            heights.append(batch.height)
+            return pl.concat([batch.select(identifiers), predictions], how="horizontal")
+
+        schema = predict(pl.DataFrame(schema=frame.collect_schema())).schema
         part = Path(folder) / out.name
-        _SINKS[suffix](
-            frame.map_batches(lambda batch: model.submit(predict, batch).result(), schema=schema, streamable=True), part
-        )
-        os.replace(part, out)
-    return rows
+        _SINKS[suffix](frame.map_batches(predict, schema=schema, streamable=True), part)
+        part.replace(out)
+    return sum(heights)
 
 
 def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[str]:
@@ -103,8 +105,8 @@ def _check_out(data: str | Path, out: Path, *, overwrite: bool) -> None:
         raise ConfigError(f"{str(out)!r}: there is no folder {str(out.parent)!r} to write to.")
     if not out.exists():
         return
-    sources = [data] if isinstance(data, Path) else [data, *glob.glob(data.split("::")[0])]
-    if any(os.path.exists(source) and os.path.samefile(source, out) for source in sources):
+    archive = str(data).split("::")[0]
+    if any(out.samefile(source) for source in [archive, *glob.glob(archive)] if Path(source).exists()):
         raise ConfigError(f"{str(out)!r} is the file to be predicted; choose another path for the predictions.")
     if not overwrite:
         raise ConfigError(f"{str(out)!r} exists already; --force replaces it.")

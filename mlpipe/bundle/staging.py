@@ -32,7 +32,7 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     ours = {MANIFEST, *REQUIRED_FILES}
     foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
     if foreign:
-        raise BundleError(f"The bundle at {str(out)!r} holds {foreign[0]!r}, which mlpipe did not write; move it first.")
+        raise BundleError(f"The bundle at {str(out)!r} holds {foreign[0]!r}, which is not mlpipe's; move it first.")
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import json
 import logging
 
 import polars as pl
-import torch
 
 from mlpipe.bundle.export import load_run
 from mlpipe.commands.tables import print_metrics
@@ -43,10 +42,9 @@ def score(directory: RunDirectory, frame: pl.DataFrame) -> dict[str, float]:
     arrays = contents.preprocessor.transform(frame, with_target=True)
     codec, kind = contents.preprocessor.target_, contents.schema.task.kind
     logits = predict_logits(contents.model, arrays, 4096)
-    outputs = member_average(logits, kind, contents.temperature)
-    target = torch.from_numpy(arrays.target)
+    outputs, target = member_average(logits, kind, contents.temperature).numpy(), arrays.target
     if kind is TaskKind.REGRESSION:
-        outputs, target = codec.to_units(outputs), codec.to_units(target)
+        outputs, target = codec.in_units(outputs), codec.in_units(target)
     return compute_metrics(kind, outputs, target, arrays.weight)
 
 

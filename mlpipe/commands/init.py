@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlpipe.errors import ConfigError
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from mlpipe.data.config import DataConfig
 
 logger = logging.getLogger(__name__)
@@ -26,8 +24,8 @@ def run(args: argparse.Namespace) -> int:
         ConfigError: No target is named, or the config's file exists.
         DataError: The table can't be read, split, or lacks a column.
     """
+    from mlpipe.commands.tables import print_parts
     from mlpipe.commands.template import render_config
-    from mlpipe.data.config import DataConfig
     from mlpipe.data.load import load_table
 
     out = Path(args.out or f"{default_stem(args.data)}.yaml")
@@ -44,13 +42,13 @@ def run(args: argparse.Namespace) -> int:
     num_rows = sum(len(frame) for frame in table.frames.values())
     print(f"{args.data}: {num_rows:,} rows, {len(table.schema.columns)} columns ({table.read.format})\n")
     print(_columns_as_text(table.schema))
-    print(f"\n{_task_as_text(table.schema, _targets(table.frames.values(), table.schema))}")
-    print(f"Rows: {_parts_as_text(table.frames)}")
+    print(f"\nTask: {table.schema.task.kind}, target {', '.join(map(repr, table.schema.task.target))}")
+    print_parts(table.balance)
     for sentence in table.warnings:
         logger.warning(sentence)
 
     out.write_text(render_config(str(out), config, table.schema, table.read, num_rows), encoding="utf-8")
-    print(f"\nWrote {out}. Look through it, then:\n  mlpipe fit --config {out}")
+    print(f"Wrote {out}. Look through it, then:\n  mlpipe fit --config {out}")
     return 0
 
 
@@ -96,30 +94,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join((*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1])).rstrip()
         for row in cells
     )
-
-
-def _task_as_text(schema: Schema, targets: pl.DataFrame) -> str:
-    import polars as pl
-
-    names = ", ".join(repr(name) for name in schema.task.target)
-    text = f"Task: {schema.task.kind}, target {names}"
-    if len(schema.task.target) > 1:
-        return text
-    target = targets.to_series()
-    if schema.task.is_classification:
-        counts = target.value_counts(sort=True, name="rows").head(10).iter_rows()
-        shares = ", ".join(f"{label} {rows / len(target):.1%}" for label, rows in counts)
-        more = f", … ({len(schema.task.classes)} classes)" if len(schema.task.classes) > 10 else ""
-        return f"{text}: {shares}{more}"
-    numbers = target.cast(pl.Float64, strict=False)
-    return f"{text}: mean {numbers.mean():.6g}, from {numbers.min():.6g} to {numbers.max():.6g}"
-
-
-def _targets(frames: Any, schema: Schema) -> pl.DataFrame:
-    import polars as pl
-
-    return pl.concat([frame.select(schema.task.target) for frame in frames if len(frame)])
-
-
-def _parts_as_text(frames: Mapping[Any, pl.DataFrame]) -> str:
-    return ", ".join(f"{len(frame):,} {part}" for part, frame in frames.items())

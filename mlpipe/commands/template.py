@@ -101,18 +101,15 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
     yield f"    validation: {config.split.validation}"
     yield f"    test: {config.split.test}"
     yield "    seed: 0"
-    yield "  # What each column is taken for. Change it here to numeric, categorical, boolean, date, datetime, duration,"
+    yield "  # What each column is taken for; change it to numeric, categorical, boolean, date, datetime, duration,"
     yield "  # text, identifier (carried over to predictions) or ignore."
-    named = [(column, column.role in (Role.FEATURE, Role.IGNORED, Role.IDENTIFIER)) for column in schema]
-    yield "  columns:" if any(listed for _, listed in named) else "  columns: {}"
-    for column, listed in named:
-        # The target, and what the split or the loss uses, are named above.
-        entry = (
-            f"{_scalar(column.name)}: {column_word(column)}" if listed else f"# {column.name!r} is the {column.role}"
-        )
+    yield "  columns:"
+    for column in schema:
         reason = " ".join(column.reason.split())
-        separator = "    # " if listed else ": "
-        yield f"    {entry}" + (f"{separator}{reason}" if reason else "")
+        if column.role in (Role.FEATURE, Role.IGNORED, Role.IDENTIFIER):
+            yield f"    {_scalar(column.name)}: {column_word(column)}" + (f"    # {reason}" if reason else "")
+        else:  # named above
+            yield f"    # {column.name!r} is the {column.role}" + (f": {reason}" if reason else "")
 
 
 def _resolved(read: ReadOptions) -> Iterator[tuple[str, Any]]:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     command += ["--host", HOST, "--port", str(args.port), "--workers", "1"]
     sys.stdout.write(f"http://{HOST}:{args.port} shows the runs in {args.store} (Ctrl-C ends it)\n")
     sys.stdout.flush()
-    return _run_until_interrupted(command)
+    return run_until_interrupted(command)
 
 
 def check_store(uri: str) -> None:
@@ -61,7 +61,12 @@ def check_port_is_free(port: int) -> None:
             raise ConfigError(f"Port {port} can't be used ({error.strerror}); give another with `--port`.") from error
 
 
-def _run_until_interrupted(command: list[str]) -> int:
+def run_until_interrupted(command: list[str]) -> int:
+    """Run a server until it ends or until SIGINT or SIGTERM reaches us, which ends it and its workers.
+
+    Returns:
+        0 if it ended well or by that signal, otherwise 1.
+    """
     environment = {
         **os.environ,
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "False",

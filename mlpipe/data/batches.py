@@ -50,6 +50,9 @@ class TensorBatches:
         device: Where the tensors are put, once.
     """
 
+    #: Lightning asks every loader that has a `sampler` for this too.
+    batch_sampler = None
+
     def __init__(
         self,
         arrays: Arrays,

@@ -11,9 +11,10 @@ import glob
 import gzip
 import io
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import IO, cast
 
 import polars as pl
 
@@ -98,27 +99,52 @@ def find_sources(path: str | Path) -> list[Source]:
     return [_local(local)]
 
 
-def head(source: Source, size: int = SAMPLE_BYTES) -> tuple[bytes, bool]:
+def head(source: Source, size: int | None = None) -> tuple[bytes, bool]:
     """The first bytes of a file, decompressed, and whether they are all of it.
+
+    Args:
+        source: The file.
+        size: How many; None: SAMPLE_BYTES.
 
     Raises:
         DataError: The file is damaged or cannot be opened.
     """
-    start = _start(source)
-    if source.is_url or start.startswith(_ZSTD):
+    if source.is_url or _start(source).startswith(_ZSTD):
         return _head_lines(source)
+    size = SAMPLE_BYTES if size is None else size
     try:
-        if start.startswith(_GZIP):
-            with gzip.open(io.BytesIO(source.data) if isinstance(source.data, bytes) else source.data) as file:
-                found = file.read(size + 1)
-        elif isinstance(source.data, bytes):
-            found = source.data[: size + 1]
-        else:
-            with open(source.data, "rb") as file:
-                found = file.read(size + 1)
+        with open_bytes(source) as file:
+            found = file.read(size + 1)
     except (OSError, EOFError) as error:
         raise DataError(f"{source.name} cannot be decompressed, so it is damaged or cut short: {error}.") from error
     return found[:size], len(found) <= size
+
+
+def open_bytes(source: Source) -> IO[bytes]:
+    """The decompressed bytes of a file; of a URL or a Zstandard file only the first ones."""
+    start = _start(source)
+    if source.is_url or start.startswith(_ZSTD):
+        return io.BytesIO(_head_lines(source)[0])
+    if start.startswith(_GZIP):
+        return cast(IO[bytes], gzip.open(io.BytesIO(source.data) if isinstance(source.data, bytes) else source.data))
+    return io.BytesIO(source.data) if isinstance(source.data, bytes) else Path(source.data).open("rb")
+
+
+def decoded_lines(name: str, lines: Iterable[bytes], encoding: str = "utf8") -> Iterator[str]:
+    """Lines as text.
+
+    Raises:
+        DataError: A byte is no text in this encoding; the sentence names it and its line.
+    """
+    codec, errors = ("utf8", "replace") if encoding == "utf8-lossy" else (encoding, "strict")
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield line.decode(codec, errors)
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{name} is not {encoding} text (byte 0x{line[error.start]:02X} in line {number}); say which it is in "
+                "`data.read.encoding`, for example latin-1, cp1252 or utf-16, or utf8-lossy to replace such bytes."
+            ) from error
 
 
 def read_all(source: Source) -> bytes:
@@ -129,29 +155,31 @@ def read_all(source: Source) -> bytes:
     """
     if source.is_url or _start(source).startswith(_ZSTD):
         raise DataError(f"{source.name}: other encodings than utf8 are read from local files only; fetch it first.")
-    data = source.data if isinstance(source.data, bytes) else Path(source.data).read_bytes()
-    return gzip.decompress(data) if data.startswith(_GZIP) else data
+    with open_bytes(source) as file:
+        return file.read()
 
 
-def find_format(source: Source, sample: bytes, wanted: str | None, encoding: str) -> str:
+def find_format(source: Source, wanted: str | None, encoding: str) -> str:
     """The format of a file: `csv`, `tsv`, `parquet`, `ipc` or `ndjson`.
 
     Args:
-        source: The file; the ending of its name is what counts if its bytes allow it.
-        sample: Its first bytes, decompressed.
+        source: The file; the ending of its name is what counts if its bytes allow it. A URL's bytes are not looked at.
         wanted: The format the user asked for, or None.
         encoding: The encoding the user gave; UTF-16 is refused only where it is not that.
 
     Raises:
         DataError: It is something that cannot be read, or its bytes are not what its name (or the user) says.
     """
+    named = _FORMATS.get(_ending(source))
+    if source.is_url:
+        return wanted or named or "csv"
+    sample, _ = head(source, 2**16)
     if not sample.strip():
         raise DataError(f"{source.name} is empty.")
     content = next((format_ for magic, format_ in _MAGIC if sample.startswith(magic)), None)
     if content is None:
         _refuse_foreign(source.name, sample, encoding)
         content = "ndjson" if _is_json_object(sample) else "csv"
-    named = _FORMATS.get(_ending(source))
     expected = wanted or named or content
     if _WHAT[expected] == _WHAT[content]:
         return expected
@@ -167,17 +195,14 @@ def _start(source: Source) -> bytes:
         return source.data[:8]
     if isinstance(source.data, str):
         return b""
-    with open(source.data, "rb") as file:
+    with source.data.open("rb") as file:
         return file.read(8)
 
 
 def _head_lines(source: Source) -> tuple[bytes, bool]:
-    if isinstance(source.data, str) and _FORMATS.get(_ending(source)) in ("parquet", "ipc"):
-        return next(magic for magic, format_ in _MAGIC if format_ == _FORMATS[_ending(source)]), False
-    data = source.data
     try:
         lines = pl.scan_csv(
-            data,
+            source.data,
             has_header=False,
             new_columns=["line"],
             separator="\x01",
@@ -199,7 +224,7 @@ def first_line(error: BaseException) -> str:
 def _local(path: Path) -> Source:
     name = str(path)
     try:
-        with open(path, "rb") as file:
+        with path.open("rb") as file:
             start = file.read(4)
     except PermissionError as error:
         raise DataError(f"{name} may not be read by this user.") from error
@@ -239,11 +264,10 @@ def _is_hidden(name: str) -> bool:
 def _missing(path: Path) -> DataError:
     if any(mark in str(path) for mark in "*?["):
         return DataError(f"No file matches {path}.")
-    folder = path.parent
+    what, folder = "file", path.parent
     while not folder.exists():
-        path, folder = folder, folder.parent
+        what, path, folder = "folder", folder, folder.parent
     there = _names(folder)
-    what = "folder" if path.suffix == "" else "file"
     hint = did_you_mean(path.name, there) if there else f" The folder {folder} is empty."
     return DataError(f"There is no {what} {path}.{hint}")
 

@@ -30,7 +30,8 @@ State = dict[str, Any]
 class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Base of the transformers that treat each column by itself.
 
-    A child stores its arguments in the constructor and implements `fit_column`, `output_names` and `expressions`.
+    A child stores its arguments in the constructor and implements `fit_column`, `output_names`, `prepare` and
+    `outputs`.
 
     Attributes:
         columns_: State of each fitted column, by name, in the order of the training table.
@@ -52,8 +53,8 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Names of the features made of one fitted column."""
 
     @abstractmethod
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
-        """The features of one fitted column, one expression for each of `output_names`.
+    def prepare(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """What all features of one fitted column are computed from.
 
         Args:
             name: The column.
@@ -61,11 +62,15 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             dtype: The type of that expression.
         """
 
+    @abstractmethod
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """The features, one for each of `output_names`, from the column that `prepare` made."""
+
     def cardinalities(self, name: str) -> list[int | None]:
         """For each of `output_names`: how many ids it has if it is categorical, None if it is a number."""
         return [None for _ in self.output_names(name)]
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803  # scikit-learn's names
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit every column.
 
         Args:
@@ -84,7 +89,7 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.columns_[values.name] = self.fit_column(values.name, values, target)
         return self
 
-    def transform(self, X: Any) -> Any:  # noqa: N803
+    def transform(self, X: Any) -> Any:
         """The features of each row; row order is kept.
 
         Args:
@@ -98,9 +103,9 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(X, pl.LazyFrame) and plain:
             schema = X.collect_schema()
             validate_data(self, schema.to_frame(), reset=False, skip_check_array=True)
-            return X.select(self._all_expressions(schema))
+            return X.select(self._prepared(schema)).select(self._outputs())
         frame = self._frame(X, reset=False)
-        features = frame.select(self._all_expressions(frame.schema))
+        features = frame.select(self._prepared(frame.schema)).select(self._outputs())
         if isinstance(X, pl.DataFrame) and plain:
             return features
         return features.cast(pl.Float64).fill_null(float("nan")).to_numpy(order="c")
@@ -132,17 +137,20 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _all_expressions(self, schema: pl.Schema) -> list[pl.Expr]:
+    def _prepared(self, schema: pl.Schema) -> list[pl.Expr]:
+        return [self.prepare(name, pl.col(name), schema[name]).alias(name) for name in self.columns_]
+
+    def _outputs(self) -> list[pl.Expr]:
         return [
-            expression
+            expression.alias(feature)
             for name in self.columns_
-            for expression in self.expressions(name, pl.col(name), schema[name])
+            for feature, expression in zip(self.output_names(name), self.outputs(name, pl.col(name)), strict=True)
         ]
 
-    def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:  # noqa: N803
+    def _frame(self, X: Any, *, reset: bool) -> pl.DataFrame:
         """A Polars frame of the input, its names and width checked against (or, on `reset`, stored in) the fit."""
         if isinstance(X, pl.LazyFrame):
-            X = X.collect()  # noqa: N806
+            X = X.collect()
         if isinstance(X, pl.DataFrame) or hasattr(X, "columns"):
             validate_data(self, X, reset=reset, skip_check_array=True)
             return X if isinstance(X, pl.DataFrame) else pl.from_pandas(X)

@@ -19,6 +19,9 @@ from mlpipe.features.sample import mix
 from mlpipe.features.typed import category
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID
 
+#: Up to so many values are looked up one by one.
+FEW_ROWS = 512
+
 
 class CategoryEncoder(ColumnTransformer):
     """Ids by a vocabulary of the training values.
@@ -47,6 +50,7 @@ class CategoryEncoder(ColumnTransformer):
         self.levels = levels
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        """The vocabulary, in its order, and how many categories there were."""
         counts = count_categories(values)
         kept = sorted(counts, key=lambda text: (-counts[text], text))[: self.max_categories]
         kept = [text for text in kept if counts[text] >= self.min_frequency]
@@ -61,14 +65,21 @@ class CategoryEncoder(ColumnTransformer):
         return {"vocabulary": kept, "distinct": len(counts)}
 
     def output_names(self, name: str) -> list[str]:
+        """The column's own name."""
         return [name]
 
     def cardinalities(self, name: str) -> list[int | None]:
+        """The vocabulary and the three special ids."""
         return [FIRST_CATEGORY_ID + len(self.columns_[name]["vocabulary"])]
 
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+    def prepare(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """Int32 ids by the vocabulary."""
         lookup = vocabulary_ids(self.columns_[name]["vocabulary"], dtype)
-        return [value.map_batches(lookup, return_dtype=pl.Int32, is_elementwise=True).alias(name)]
+        return value.map_batches(lookup, return_dtype=pl.Int32, is_elementwise=True)
+
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """The ids."""
+        return [prepared]
 
 
 class HashEncoder(ColumnTransformer):
@@ -80,7 +91,7 @@ class HashEncoder(ColumnTransformer):
     Examples:
         >>> encoder = HashEncoder(buckets=8).fit(pl.DataFrame({"x": ["a"]}))
         >>> encoder.transform(pl.DataFrame({"x": ["a", "b", None]}))["x"].to_list()
-        [6, 9, 1]
+        [9, 10, 1]
     """
 
     numbers_only = False
@@ -89,22 +100,30 @@ class HashEncoder(ColumnTransformer):
         self.buckets = buckets
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        """Nothing is learnt."""
         return {}
 
     def output_names(self, name: str) -> list[str]:
+        """The column's own name."""
         return [name]
 
     def cardinalities(self, name: str) -> list[int | None]:
+        """The buckets and the three special ids."""
         return [FIRST_CATEGORY_ID + self.buckets]
 
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+    def prepare(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """Int32 ids by the hash."""
+
         def bucket(values: pl.Series) -> pl.Series:
             distinct = values.drop_nulls().unique()
             ids = FIRST_CATEGORY_ID + (text_hashes(distinct) % np.uint64(self.buckets)).astype(np.int32)
             return values.replace_strict(distinct, pl.Series(ids), default=NULL_ID, return_dtype=pl.Int32)
 
-        text = category(value, dtype)
-        return [text.map_batches(bucket, return_dtype=pl.Int32, is_elementwise=True).alias(name)]
+        return category(value, dtype).map_batches(bucket, return_dtype=pl.Int32, is_elementwise=True)
+
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """The ids."""
+        return [prepared]
 
 
 def count_categories(values: pl.Series) -> dict[str, int]:
@@ -121,8 +140,12 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
     which gives the same ids as doing so for all, since canonical text is its own canonical form.
     """
     known = pl.Enum(vocabulary)
+    ids = {word: FIRST_CATEGORY_ID + index for index, word in enumerate(vocabulary)}
 
     def find(text: pl.Series) -> pl.Series:
+        if len(text) <= FEW_ROWS:
+            # Each cast to an Enum hashes all its categories: milliseconds for some thousands of them.
+            return pl.Series(text.name, [ids.get(word) for word in text], dtype=pl.Int32)
         return text.cast(known, strict=False).to_physical().cast(pl.Int32) + FIRST_CATEGORY_ID
 
     def canonical(values: pl.Series) -> pl.Series:
@@ -131,13 +154,12 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
     def lookup(values: pl.Series) -> pl.Series:
         if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
             text = values.cast(pl.String)
-            ids = find(text)
-            if ids.null_count() == text.null_count():
-                return ids.fill_null(NULL_ID)
-            missed = (ids.is_null() & text.is_not_null()).arg_true()
+            found = find(text)
+            if found.null_count() == text.null_count():
+                return found.fill_null(NULL_ID)
+            missed = (found.is_null() & text.is_not_null()).arg_true()
             again = canonical(text.gather(missed))
-            ids = ids.fill_null(NULL_ID)
-            return ids.scatter(missed, _with_special(find(again), again))
+            return found.fill_null(NULL_ID).scatter(missed, _with_special(find(again), again))
         text = canonical(values)
         return _with_special(find(text), text)
 

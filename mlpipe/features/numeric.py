@@ -18,10 +18,12 @@ import polars as pl
 from mlpipe.features.base import ColumnTransformer, State
 from mlpipe.features.quantiles import Knots, fit_knots, num_quantiles
 from mlpipe.features.sample import SAMPLE_ROWS, column_seed, sample_rows
-from mlpipe.features.typed import is_wide, number
+from mlpipe.features.typed import in_numpy, is_wide, number
 
 #: No training row of fewer than 10**8 lies farther from the mean; what does was not seen in training.
 LARGEST_SCORE = 1e4
+#: Numbers that differ by less are one: the reciprocal of their spread would be infinite.
+SMALLEST_SCALE = 1e-200
 
 Floats = npt.NDArray[np.float64]
 
@@ -38,25 +40,29 @@ class NumericTransformer(ColumnTransformer):
         raise NotImplementedError
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        """The state from all values that are numbers; integers are centred if they are wide."""
         frame = values.to_frame("v")
         if is_wide(values):
             whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series().drop_nulls()
-            centre = int(whole.min())  # type: ignore[call-overload]
-            return {"centre": centre, **self.fit_numbers(name, (whole - centre).cast(pl.Float64).to_numpy())}
+            centre = int(whole.min())  # type: ignore[arg-type]
+            real = frame.select(_centred(pl.col("v"), values.dtype, centre)).to_series().drop_nulls()
+            return {"centre": centre, **self.fit_numbers(name, real.to_numpy())}
         numbers = frame.select(number(pl.col("v"), values.dtype)).to_series().drop_nulls().to_numpy()
         return self.fit_numbers(name, numbers) if len(numbers) else {"empty": True}
 
     def output_names(self, name: str) -> list[str]:
+        """The column's own name."""
         return [name]
 
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+    def prepare(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """The number in float64, null where there is none."""
         state = self.columns_[name]
-        if "centre" in state:
-            centre = pl.lit(state["centre"], dtype=pl.Int128)
-            real = (number(value, dtype, wide=True) - centre).cast(pl.Float64)
-        else:
-            real = number(value, dtype)
-        return [(real * 0 if state.get("empty") else self.scaled(state, real)).alias(name)]
+        return _centred(value, dtype, state["centre"]) if "centre" in state else number(value, dtype)
+
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """The transformed number."""
+        state = self.columns_[name]
+        return [prepared * 0 if state.get("empty") else self.scaled(state, prepared)]
 
 
 class Standardise(NumericTransformer):
@@ -69,15 +75,19 @@ class Standardise(NumericTransformer):
     """
 
     def fit_numbers(self, name: str, values: Floats) -> State:
+        """Mean and standard deviation."""
         # Centred first: the sum of squares of large, close numbers would lose what differs between them.
         shift = float(values[0])
         centred = values - shift
         mean = float(centred.mean())
         centred -= mean
-        return {"mean": shift + mean, "scale": float(np.sqrt(np.square(centred).mean())) or 1.0}
+        scale = float(np.sqrt(np.square(centred).mean()))
+        return {"mean": shift + mean, "scale": scale if scale > SMALLEST_SCALE else 1.0}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
-        return ((value - state["mean"]) / state["scale"]).clip(-LARGEST_SCORE, LARGEST_SCORE)
+        """(x - mean) / scale."""
+        score: pl.Expr = (value - state["mean"]) * (1 / state["scale"])
+        return score.clip(-LARGEST_SCORE, LARGEST_SCORE)
 
 
 class RobustClip(NumericTransformer):
@@ -93,17 +103,19 @@ class RobustClip(NumericTransformer):
     """
 
     def fit_numbers(self, name: str, values: Floats) -> State:
+        """Median and interquartile range, or what takes its place."""
         sampled = values[sample_rows(len(values))]
         low, median, high = (float(q) for q in np.quantile(sampled, (0.25, 0.5, 0.75)))
         scale = high - low or (float(values.max()) - float(values.min())) / 2
-        return {"median": median, "scale": scale}
+        return {"median": median, "scale": scale if scale > SMALLEST_SCALE else 0.0}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        """Scaled, then bent."""
         if state["scale"] == 0:
             return value * 0
-        score = (value - state["median"]) / state["scale"]
+        score: pl.Expr = (value - state["median"]) * (1 / state["scale"])
         bounded = score.clip(-LARGEST_SCORE, LARGEST_SCORE)
-        third = bounded / 3
+        third = bounded * (1 / 3)
         return bounded / (1 + third * third).sqrt()
 
 
@@ -130,28 +142,27 @@ class QuantileNormal(NumericTransformer):
         self.sample = sample
 
     def fit_numbers(self, name: str, values: Floats) -> State:
+        """The knots, as lists."""
         rows = num_quantiles(len(values))
         sampled = values[sample_rows(len(values), self.sample, self.seed)]
         knots = fit_knots(sampled, rows, self.noise, column_seed(name, self.seed))
         return {part: getattr(knots, part).tolist() for part in ("at", "before", "on", "after")}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        """Interpolated between the knots."""
         knots = Knots(*(np.asarray(state[part], dtype=np.float64) for part in ("at", "before", "on", "after")))
-
-        def apply(values: pl.Series) -> pl.Series:
-            mapped = pl.Series(values.name, knots(values.fill_null(0.0).to_numpy()))
-            return mapped.set(values.is_null(), None) if values.null_count() else mapped
-
-        return value.map_batches(apply, return_dtype=pl.Float64, is_elementwise=True)
+        return in_numpy(value, knots)
 
 
 class Identity(NumericTransformer):
     """The number as it is, for trees and for columns that are scaled already."""
 
     def fit_numbers(self, name: str, values: Floats) -> State:
+        """Nothing is learnt."""
         return {}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+        """As it is."""
         return value.clip(-1e30, 1e30)
 
 
@@ -165,7 +176,15 @@ class MissingIndicator(NumericTransformer):
     """
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
+        """Nothing is learnt."""
         return {}
 
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
-        return [number(value, dtype).is_null().cast(pl.Int8).alias(name)]
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """1 or 0."""
+        return [prepared.is_null().cast(pl.Int8)]
+
+
+def _centred(value: pl.Expr, dtype: pl.DataType, centre: int) -> pl.Expr:
+    """Float64 distance of wide integers from their centre."""
+    whole: pl.Expr = number(value, dtype, wide=True) - pl.lit(centre, dtype=pl.Int128)
+    return whole.cast(pl.Float64)

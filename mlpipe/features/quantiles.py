@@ -47,14 +47,12 @@ class Knots:
         if len(self.at) < 2:
             # A constant: what else might come was never seen, and is not worth the far end of the scale.
             return np.zeros_like(values)
-        index = np.searchsorted(self.at, values, side="right") - 1
-        left = index.clip(0, len(self.at) - 2)
-        width = np.diff(self.at)
-        rise = self.before[1:] - self.after[:-1]
-        fraction = (values - self.at.take(left)) / width.take(left)
-        mapped = self.after.take(left) + fraction * rise.take(left)
-        inner = index.clip(0)
-        mapped = np.where(values == self.at.take(inner), self.on.take(inner), mapped)
+        inside = values.clip(self.at[0], self.at[-1])
+        index = np.searchsorted(self.at, inside, side="right") - 1
+        left = index.clip(None, len(self.at) - 2)
+        fraction = (inside - self.at.take(left)) / np.diff(self.at).take(left)
+        mapped = self.after.take(left) + fraction * (self.before[1:] - self.after[:-1]).take(left)
+        mapped = np.where(inside == self.at.take(index), self.on.take(index), mapped)
         mapped[values < self.at[0]] = self.before[0]
         mapped[values > self.at[-1]] = self.after[-1]
         return mapped

@@ -9,15 +9,23 @@ functions here turn a Polars expression of a known type into the one form that t
 - `timestamp`: Datetime in microseconds, in the column's zone or without one;
 - `text`: String.
 
-All are elementwise: a value's typed form depends on nothing but the value.
+All are elementwise: a value's typed form depends on nothing but the value. Polars divides a column by a number by
+multiplying with its reciprocal, but a column of one row by dividing, which differs in the last bit. Hence the rule
+of this package: no `/` between a Polars expression and a number.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mlpipe.errors import DataError
 from mlpipe.schema import Column, Kind
+
+Floats = npt.NDArray[np.float64]
 
 #: float64 tells whole numbers apart up to here.
 LARGEST_EXACT_INT = 2**53
@@ -119,12 +127,22 @@ def is_wide(values: pl.Series) -> bool:
     return low is not None and max(abs(int(low)), abs(int(high))) > LARGEST_EXACT_INT  # type: ignore[arg-type]
 
 
+def in_numpy(value: pl.Expr, function: Callable[[Floats], Floats]) -> pl.Expr:
+    """An elementwise NumPy function of a Float64 expression; null stays null."""
+
+    def apply(values: pl.Series) -> pl.Series:
+        mapped = pl.Series(values.name, function(values.fill_null(0.0).to_numpy()))
+        return mapped.set(values.is_null(), None) if values.null_count() else mapped
+
+    return value.map_batches(apply, return_dtype=pl.Float64, is_elementwise=True)
+
+
 def seconds(expression: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Seconds of a duration, Float64: a Duration or Time, a number of seconds, or text such as `1:30:00.5`."""
     if isinstance(dtype, pl.Duration):
-        return expression.dt.total_microseconds().cast(pl.Float64) / 1e6
+        return in_numpy(expression.dt.total_microseconds().cast(pl.Float64), lambda micros: micros / 1e6)
     if isinstance(dtype, pl.Time):
-        return expression.cast(pl.Int64).cast(pl.Float64) / 1e9
+        return in_numpy(expression.cast(pl.Int64).cast(pl.Float64), lambda nanos: nanos / 1e9)
     if isinstance(dtype, _WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         groups = stripped.str.extract_groups(r"^(-?)(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)$")
@@ -161,9 +179,13 @@ def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return expression.cast(pl.String)
     word = category(expression, dtype)
     lowered = word.str.to_lowercase()
-    return pl.when(lowered.is_in(TRUE_WORDS)).then(pl.lit("true")).when(lowered.is_in(FALSE_WORDS)).then(
-        pl.lit("false")
-    ).otherwise(word)
+    return (
+        pl.when(lowered.is_in(TRUE_WORDS))
+        .then(pl.lit("true"))
+        .when(lowered.is_in(FALSE_WORDS))
+        .then(pl.lit("false"))
+        .otherwise(word)
+    )
 
 
 def text(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -187,9 +209,7 @@ def timestamp(expression: pl.Expr, dtype: pl.DataType, column: Column) -> pl.Exp
         def parse(values: pl.Series) -> pl.Series:
             return _parse(values, column.format, zone)
 
-        return expression.cast(pl.String).map_batches(
-            parse, return_dtype=pl.Datetime("us", zone), is_elementwise=True
-        )
+        return expression.cast(pl.String).map_batches(parse, return_dtype=pl.Datetime("us", zone), is_elementwise=True)
     if isinstance(dtype, pl.Date | pl.Null):
         return _localise(expression.cast(pl.Datetime("us")), zone)
     if isinstance(dtype, pl.Datetime):

@@ -1,10 +1,19 @@
-"""Multi-head attention from a few query tokens over all tokens.
+"""Multi-head attention from query tokens over memory tokens.
 
-Legend: B batch, T query tokens, S key tokens, D width, H heads, E head width (D = H E).
+Notable:
+
+- Tokens come first, (T, B, D), and each head's keys and values lie side by side: rows and heads are then one batch
+  dimension without a copy, for the fused kernel and for plain batched products alike.
+- On CUDA the product is `scaled_dot_product_attention`. On CPU it is written out, `attend_plainly`: for the few
+  tokens of a table's row torch 2.13's fused CPU kernel is slower, several times so in bfloat16.
+- No dropout inside: it rules out the fused kernels.
+
+Legend: B batch, T query tokens, S memory tokens, D width, H heads, E head width (D = H E), N = B H.
 """
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -14,10 +23,31 @@ from mlpipe.models.rope import rotate
 RotaryTable = tuple[Tensor, Tensor]
 
 
-class Attention(nn.Module):
-    """Queries, keys and values from one fused matrix, rotary position, `scaled_dot_product_attention`.
+def attend_plainly(query_NTE: Tensor, key_NSE: Tensor, value_NSE: Tensor) -> Tensor:
+    """What `scaled_dot_product_attention` computes, in three steps.
 
-    There is no dropout inside: on CPU it rules out the fused kernel.
+    Returns:
+        (N, T, E).
+    """
+    scores_NTS = torch.bmm(query_NTE, key_NSE.transpose(1, 2)) * query_NTE.shape[-1] ** -0.5
+    return torch.bmm(scores_NTS.softmax(-1), value_NSE)
+
+
+def attend(query_TBHE: Tensor, key_SBHE: Tensor, value_SBHE: Tensor) -> Tensor:
+    """Softmax attention of every row and head by itself.
+
+    Returns:
+        (T, B, H, E).
+    """
+    if query_TBHE.is_cpu and not torch.compiler.is_exporting():
+        query, key, value = (tensor.flatten(1, 2).transpose(0, 1) for tensor in (query_TBHE, key_SBHE, value_SBHE))
+        return attend_plainly(query, key, value).transpose(0, 1).unflatten(1, query_TBHE.shape[1:3])
+    query, key, value = (tensor.permute(1, 2, 0, 3) for tensor in (query_TBHE, key_SBHE, value_SBHE))
+    return functional.scaled_dot_product_attention(query, key, value).permute(2, 0, 1, 3)
+
+
+class Attention(nn.Module):
+    """Queries from one set of tokens, keys and values from another or the same.
 
     Args:
         width: D.
@@ -25,39 +55,30 @@ class Attention(nn.Module):
         qk_norm: Normalise every query and key to the same length.
 
     Shape:
-        queries (B, T, D), memory (B, S, D) -> (B, T, D).
+        queries (T, B, D), memory (S, B, D) -> (T, B, D).
     """
 
     def __init__(self, width: int, num_heads: int, qk_norm: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.qk_norm = qk_norm
-        self.qkv = nn.Linear(width, 3 * width)
-        self.out = nn.Linear(width, width)
+        self.query = nn.Linear(width, width, bias=False)
+        self.key_value = nn.Linear(width, 2 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
 
     def forward(
         self,
-        queries_BTD: Tensor,
-        memory_BSD: Tensor | None = None,
+        queries_TBD: Tensor,
+        memory_SBD: Tensor,
         query_rope: RotaryTable | None = None,
         memory_rope: RotaryTable | None = None,
     ) -> Tensor:
-        """Attend from `queries_BTD` over `memory_BSD`, or over the queries themselves if that is None."""
-        batch, tokens, width = queries_BTD.shape
-        heads = (self.num_heads, width // self.num_heads)
-        if memory_BSD is None:
-            q, k, v = self.qkv(queries_BTD).view(batch, tokens, 3, *heads).unbind(2)
-            memory_rope = query_rope
-        else:
-            query_weight, query_bias = self.qkv.weight[:width], self.qkv.bias[:width]
-            q = functional.linear(queries_BTD, query_weight, query_bias).view(batch, tokens, *heads)
-            kv = functional.linear(memory_BSD, self.qkv.weight[width:], self.qkv.bias[width:])
-            k, v = kv.view(batch, -1, 2, *heads).unbind(2)
+        """Attend from the queries over the memory; without rotary tables position is not seen."""
+        query = self.query(queries_TBD).unflatten(-1, (self.num_heads, -1))
+        key, value = self.key_value(memory_SBD).unflatten(-1, (self.num_heads, 2, -1)).unbind(-2)
         if self.qk_norm:
-            q, k = functional.rms_norm(q, heads[1:]), functional.rms_norm(k, heads[1:])
+            query, key = (functional.rms_norm(tensor, tensor.shape[-1:]) for tensor in (query, key))
         if query_rope is not None and memory_rope is not None:
-            q, k = rotate(q, *query_rope), rotate(k, *memory_rope)
-        q, k, v = (tensor.transpose(1, 2) for tensor in (q, k, v))
-        mixed_BHTE = functional.scaled_dot_product_attention(q, k, v)
-        out: Tensor = self.out(mixed_BHTE.transpose(1, 2).reshape(batch, tokens, width))
+            query, key = rotate(query, *query_rope), rotate(key, *memory_rope)
+        out: Tensor = self.out(attend(query, key, value).flatten(2))
         return out

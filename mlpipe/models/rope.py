@@ -34,27 +34,28 @@ def rotary_table(positions_T: Tensor, frequencies_E2: Tensor) -> tuple[Tensor, T
     """Cosines and sines of every position's angles.
 
     Args:
-        positions_T: Real positions, (T,) or (B, T).
+        positions_T: Real positions, (T,) or (T, B).
         frequencies_E2: As `rotary_frequencies` gives them.
 
     Returns:
-        Two float32 tensors (..., T, 1, E / 2); the 1 stands for the heads.
+        Two float32 tensors (T, B or 1, 1, E / 2); the last 1 stands for the heads.
     """
-    angles = positions_T.to(torch.float32)[..., None, None] * frequencies_E2
+    positions_TB = positions_T.to(torch.float32).reshape(len(positions_T), -1)
+    angles = positions_TB[:, :, None, None] * frequencies_E2
     return angles.cos(), angles.sin()
 
 
-def rotate(x_BTHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn every pair of `x_BTHE` by its position's angles.
+def rotate(x_TBHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn every pair of `x_TBHE` by its position's angles.
 
     Args:
-        x_BTHE: Queries or keys, (B, T, H, E).
-        cos: As `rotary_table` gives it, (T, 1, E / 2) or (B, T, 1, E / 2).
-        sin: The same.
+        x_TBHE: Queries or keys, (T, B, H, E).
+        cos: As `rotary_table` gives it.
+        sin: Likewise.
 
     Returns:
-        (B, T, H, E), in the precision of `x_BTHE`.
+        (T, B, H, E), in the precision of `x_TBHE`.
     """
-    first, second = x_BTHE.chunk(2, dim=-1)
+    first, second = x_TBHE.chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return turned.to(x_BTHE.dtype)
+    return turned.to(x_TBHE.dtype)

@@ -104,7 +104,7 @@ class NumericTokenizer(nn.Module):
         features: F features, each for a token of its own.
 
     Shape:
-        numeric (B, F), missing (B, F) -> (B, F, D).
+        numeric (B, F), missing (B, F) -> (F, B, D).
     """
 
     encoding: PiecewiseLinearEncoding | PeriodicEncoding | None
@@ -135,15 +135,14 @@ class NumericTokenizer(nn.Module):
             token_FBD = token_FBD + torch.bmm(self.encoding(x_FB), self.weight)
         if self.rectify:
             token_FBD = token_FBD.relu()
-        token_FBD = torch.addcmul(token_FBD, missing_BF.t().unsqueeze(-1).to(x_FB.dtype), self.missing)
-        return token_FBD.transpose(0, 1)
+        return torch.addcmul(token_FBD, missing_BF.t().unsqueeze(-1).to(x_FB.dtype), self.missing)
 
 
 class GroupTokenizer(nn.Module):
     """One token for several numbers that belong together, through one projection of values and missing flags.
 
     Shape:
-        numeric (B, F), missing (B, F) -> (B, 1, D).
+        numeric (B, F), missing (B, F) -> (1, B, D).
     """
 
     def __init__(self, num_features: int, width: int) -> None:
@@ -156,7 +155,7 @@ class GroupTokenizer(nn.Module):
         """Embed; `numeric_BF` is 0 where `missing_BF`."""
         values_B2F = torch.cat((numeric_BF, missing_BF.to(numeric_BF.dtype)), dim=-1)
         projection_D2F = torch.cat((self.weight, self.missing), dim=-1)
-        return nn.functional.linear(values_B2F, projection_D2F, self.bias).unsqueeze(1)
+        return nn.functional.linear(values_B2F, projection_D2F, self.bias).unsqueeze(0)
 
 
 class CategoricalTokenizer(nn.Module):
@@ -165,7 +164,7 @@ class CategoricalTokenizer(nn.Module):
     An id outside a feature's range is read as `UNSEEN_ID`; it never reaches another feature's rows.
 
     Shape:
-        (B, C) integers -> (B, C, D).
+        (B, C) integers -> (C, B, D).
     """
 
     offsets: Tensor
@@ -177,13 +176,13 @@ class CategoricalTokenizer(nn.Module):
         self.register_buffer("cardinalities", cardinalities, persistent=False)
         self.register_buffer("offsets", cardinalities.cumsum(0) - cardinalities, persistent=False)
         self.table = nn.Embedding(int(cardinalities.sum()), width)
-        self.bias = nn.Parameter(torch.empty(len(features), width))
+        self.bias = nn.Parameter(torch.empty(len(features), 1, width))
 
     def forward(self, categorical_BC: Tensor) -> Tensor:
         """Look up."""
         known_BC = (categorical_BC >= 0) & (categorical_BC < self.cardinalities)
         ids_BC = torch.where(known_BC, categorical_BC, UNSEEN_ID) + self.offsets
-        out: Tensor = self.table(ids_BC) + self.bias
+        out: Tensor = self.table(ids_BC.t()) + self.bias
         return out
 
 
@@ -191,16 +190,16 @@ class ReadoutTokens(nn.Module):
     """The learned tokens that gather the prediction, the same for every row.
 
     Shape:
-        number of rows B -> (B, R, D).
+        number of rows B -> (R, B, D).
     """
 
     def __init__(self, num_tokens: int, width: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_tokens, width))
+        self.weight = nn.Parameter(torch.empty(num_tokens, 1, width))
 
     def forward(self, num_rows: int) -> Tensor:
         """Repeat for every row, without a copy."""
-        return self.weight.expand(num_rows, -1, -1)
+        return self.weight.expand(-1, num_rows, -1)
 
 
 class Tokenizer(nn.Module):
@@ -211,7 +210,7 @@ class Tokenizer(nn.Module):
         spec: The columns.
 
     Shape:
-        numeric (B, F), missing (B, F), categorical (B, C) -> (B, T, D).
+        numeric (B, F), missing (B, F), categorical (B, C) -> (T, B, D).
     """
 
     def __init__(self, config: TransformerConfig, spec: InputSpec) -> None:
@@ -243,4 +242,4 @@ class Tokenizer(nn.Module):
             tokens.append(group(numeric_BF[:, indices], missing_BF[:, indices]))
         if self.categorical is not None:
             tokens.append(self.categorical(categorical_BC))
-        return tokens[0] if len(tokens) == 1 else torch.cat(tokens, dim=1)
+        return tokens[0] if len(tokens) == 1 else torch.cat(tokens)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mlpipe.errors import DataError
 from mlpipe.models.attention import RotaryTable
-from mlpipe.models.blocks import EPSILON, Block
+from mlpipe.models.blocks import Block, RMSNorm
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.heads import LinearHead, MemberHead
 from mlpipe.models.init import initialise
@@ -67,7 +67,7 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(
             Block(config, attention_norm=config.first_norm or index > 0) for index in range(config.num_layers)
         )
-        self.norm = nn.RMSNorm(config.width, EPSILON, elementwise_affine=False)
+        self.norm = RMSNorm()
         self.head: LinearHead | MemberHead
         if config.head == "linear":
             self.head = LinearHead(config.num_members, config.width, spec.num_outputs)
@@ -85,21 +85,20 @@ class Transformer(nn.Module):
 
     def forward(self, numeric_BF: Tensor, missing_BF: Tensor, categorical_BC: Tensor) -> Tensor:
         """Logits (B, K, O) of every member."""
-        tokens_BTD = self.tokenizer(numeric_BF, missing_BF, categorical_BC)
-        readout_BRD = self.readout(len(tokens_BTD))
+        tokens_TBD = self.tokenizer(numeric_BF, missing_BF, categorical_BC)
         readouts = self.num_readouts
+        readout_RBD = self.readout(len(numeric_BF))
         *trunk, last = self.blocks
         if self.config.readout == "all":
-            x = torch.cat((readout_BRD, tokens_BTD), dim=1)
+            x_SBD = torch.cat((readout_RBD, tokens_TBD))
             for block in trunk:
-                x = block(x, query_rope=self._rope(0, None))
-            x = last(x[:, :readouts], x, self._rope(0, readouts), self._rope(0, None))
+                x_SBD = block(x_SBD, query_rope=self._rope(0, None))
+            x_RBD = last(x_SBD[:readouts], x_SBD, self._rope(0, readouts), self._rope(0, None))
         else:
-            x = tokens_BTD
             for block in trunk:
-                x = block(x, query_rope=self._rope(readouts, None))
-            x = last(readout_BRD, x, self._rope(0, readouts), self._rope(readouts, None))
-        logits: Tensor = self.head(self.norm(x))
+                tokens_TBD = block(tokens_TBD, query_rope=self._rope(readouts, None))
+            x_RBD = last(readout_RBD, tokens_TBD, self._rope(0, readouts), self._rope(readouts, None))
+        logits: Tensor = self.head(self.norm(x_RBD).transpose(0, 1))
         return logits
 
     def _rope(self, start: int, stop: int | None) -> RotaryTable | None:

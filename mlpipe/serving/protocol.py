@@ -11,7 +11,8 @@ One row is answered by
     {"prediction": ">50K", "probabilities": {"<=50K": 0.2, ">50K": 0.8}, "confidence": 0.8, "model_version": "…"}
 
 and several by `{"predictions": [{"prediction": …}, …], "model_version": "…"}`, in order, even if it is a list of one.
-Regression has no `probabilities` and no `confidence`; `prediction` keeps the label's own type, keys are strings.
+`prediction` keeps the label's own type, keys are strings. Regression has no `probabilities`; neither it nor
+multilabel, whose prediction is a list of names, has a `confidence`.
 
 A wrong body is answered by status 422 and, in the form that FastAPI gives it,
 
@@ -116,9 +117,12 @@ def answer(query: Query, predictions: pl.DataFrame, version: str) -> dict[str, A
 
 def _answer(row: dict[str, Any]) -> dict[str, Any]:
     probabilities = {key.removeprefix(_PROBABILITY): p for key, p in row.items() if key.startswith(_PROBABILITY)}
-    if not probabilities:
-        return {"prediction": row["prediction"]}
-    return {"prediction": row["prediction"], "probabilities": probabilities, "confidence": row["confidence"]}
+    answered = {"prediction": row["prediction"]}
+    if probabilities:
+        answered["probabilities"] = probabilities
+    if "confidence" in row:
+        answered["confidence"] = row["confidence"]
+    return answered
 
 
 def _json(body: bytes) -> Any:

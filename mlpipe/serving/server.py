@@ -120,7 +120,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     """Treat SIGTERM, which is what a container is stopped with, as Ctrl-C, which LitServe knows how to obey."""
     parent = os.getpid()
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, _frame: FrameType | None) -> None:
         if os.getpid() == parent:
             raise KeyboardInterrupt
         signal.signal(number, signal.SIG_DFL)  # a forked child of LitServe's: it ends as if it had no handler

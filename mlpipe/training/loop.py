@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +56,6 @@ class Trained:
     train_seconds: float
     epochs: int
     interrupted: bool = False
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 def train(
@@ -89,26 +90,26 @@ def train(
     kind = data.schema.task.kind
     torch.manual_seed(seed)
     module = TabularModule(
-        model, data.spec, kind, training, codec.to_units if kind is TaskKind.REGRESSION else None
+        model, data.spec, kind, training, codec.in_units if kind is TaskKind.REGRESSION else None
     )
     interrupt = GracefulInterrupt()
     callbacks = [interrupt, *recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
     last = checkpoints / "last.ckpt"
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
-    runner = L.Trainer(
-        **{
-            "max_epochs": default_epochs(len(data.arrays["train"]), data.batch_size),
-            "gradient_clip_val": 1.0,
-            "num_sanity_val_steps": 0,
-            **{key: value for key, value in trainer.items() if value is not None},
-            "callbacks": callbacks,
-            "logger": list(loggers),
-        }
-    )
-    started = time.perf_counter()
-    runner.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
-    seconds = time.perf_counter() - started
+    arguments: dict[str, Any] = {
+        "max_epochs": default_epochs(len(data.arrays["train"]), data.batch_size),
+        "gradient_clip_val": 1.0,
+        "num_sanity_val_steps": 0,
+        **{key: value for key, value in trainer.items() if value is not None},
+        "callbacks": callbacks,
+        "logger": list(loggers),
+    }
+    with quiet_lightning():
+        runner = L.Trainer(**arguments)
+        started = time.perf_counter()
+        runner.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+        seconds = time.perf_counter() - started
     best = checkpoints / "best.ckpt"
     if best.is_file():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
@@ -175,6 +176,20 @@ def predict_logits(net: Transformer, arrays: Arrays, batch_size: int) -> Tensor:
     device = next(net.parameters()).device
     batches = TensorBatches(arrays, batch_size, device=device)
     return torch.cat([net(b.numeric, b.missing, b.categorical).float() for b in batches]).cpu()
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Without Lightning's lines about absent accelerators and its products, and its own use of a deprecated torch class."""
+    chatty = logging.getLogger("lightning.pytorch")
+    level = chatty.level
+    chatty.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+            yield
+    finally:
+        chatty.setLevel(level)
 
 
 def default_epochs(num_rows: int, batch_size: int) -> int:

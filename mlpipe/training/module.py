@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import lightning as L
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
@@ -16,6 +18,8 @@ from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import compute_metrics
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
+
+Values = npt.NDArray[np.floating[Any]]
 
 #: Under this key a checkpoint says how to build its network; plain JSON types, so that `weights_only` loads it.
 CHECKPOINT_KEY = "mlpipe"
@@ -45,7 +49,7 @@ class TabularModule(L.LightningModule):
         spec: InputSpec,
         kind: TaskKind,
         training: TrainingConfig,
-        to_target_units: Callable[[Tensor], Tensor] | None = None,
+        to_target_units: Callable[[Values], Values] | None = None,
     ) -> None:
         super().__init__()
         self.model_config = model
@@ -117,9 +121,10 @@ class TabularModule(L.LightningModule):
             target: As in `Arrays.target`.
             weight: (T,) sample weights.
         """
+        values, truth = outputs.float().cpu().numpy(), target.cpu().numpy()
         if self.to_target_units is not None:
-            outputs, target = self.to_target_units(outputs), self.to_target_units(target)
-        return compute_metrics(self.kind, outputs, target, weight)
+            values, truth = self.to_target_units(values), self.to_target_units(truth)
+        return compute_metrics(self.kind, values, truth, None if weight is None else weight.cpu().numpy())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and warm-up + cosine over all steps of the run."""

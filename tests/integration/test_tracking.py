@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,6 +43,7 @@ class Line(LightningModule):
 def fit(loggers: list[Logger], epochs: int = 2) -> Line:
     torch.manual_seed(0)
     module = Line()
+    rows: Any = torch.ones(4, 1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
@@ -53,7 +55,7 @@ def fit(loggers: list[Logger], epochs: int = 2) -> Line:
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-        ).fit(module, DataLoader(torch.ones(4, 1), batch_size=2))
+        ).fit(module, DataLoader(rows, batch_size=2))
     return module
 
 
@@ -95,7 +97,8 @@ def test_a_run_is_all_there(root: Path, run: RunDirectory, elsewhere: Path) -> N
     tracker.log_artifacts(run)
 
     client = MlflowClient(default_uri(root))
-    (found,) = client.search_runs([client.get_experiment_by_name("a/line").experiment_id])
+    found = client.get_run(run_id(tracker))
+    assert client.get_experiment(found.info.experiment_id).name == "a/line"
     assert found.info.status == "FINISHED"
     assert found.info.run_name == run.path.name
     assert found.data.tags["mlpipe.run_directory"] == str(run.path)

@@ -41,7 +41,9 @@ def test_it_says_what_is_predicted_from_what_and_how_well() -> None:
     assert "Predicts `income`: binary classification.\nIts classes are `<=50K`, `>50K`." in text
     assert "Trained on `adult.csv`." in text
     assert "12,345 parameters" in text
-    assert "| metric | validation | test |\n| --- | ---: | ---: |\n| auroc | 0.9123 | 0.9 |\n| log_loss | 0.3 |  |" in text
+    assert (
+        "| metric | validation | test |\n| --- | ---: | ---: |\n| auroc | 0.9123 | 0.9 |\n| log_loss | 0.3 |  |" in text
+    )
     assert "train_seconds" not in text
     assert "| `age` | numeric | whole numbers |" in text
     assert "| `a\\|b` | categorical | 9 different words |" in text

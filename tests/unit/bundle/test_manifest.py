@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -124,7 +123,18 @@ def test_what_the_manifest_does_not_list_is_refused(folder: Path, name: str) -> 
 
 @pytest.mark.parametrize(
     "name",
-    ["../schema.json", "/etc/hosts.json", "sub/../x.json", "..", ".", "", "a\\b.json", "C:\\x.json", ".x.json", "a\n.json"],
+    [
+        "../schema.json",
+        "/etc/hosts.json",
+        "sub/../x.json",
+        "..",
+        ".",
+        "",
+        "a\\b.json",
+        "C:\\x.json",
+        ".x.json",
+        "a\n.json",
+    ],
 )
 def test_paths_out_of_the_bundle_are_refused(folder: Path, name: str) -> None:
     (folder.parent / "schema.json").write_bytes(b"outside")
@@ -202,7 +212,7 @@ def test_a_run_directory_in_place_of_its_bundle_gets_a_hint(folder: Path) -> Non
 
 def test_a_bundle_behind_a_link_to_its_folder_is_accepted(folder: Path) -> None:
     link = folder.parent / "current"
-    os.symlink(folder, link)
+    link.symlink_to(folder)
     assert verify(link) == verify(folder)
 
 

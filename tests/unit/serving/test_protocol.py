@@ -112,7 +112,12 @@ def test_an_error_of_preprocessing_is_led_back_too() -> None:
 
 def test_the_answer_has_the_form_of_the_question() -> None:
     predictions = pl.DataFrame(
-        {"prediction": [True, False], "probability_False": [0.25, 0.5], "probability_True": [0.75, 0.5], "confidence": 0.5}
+        {
+            "prediction": [True, False],
+            "probability_False": [0.25, 0.5],
+            "probability_True": [0.75, 0.5],
+            "confidence": 0.5,
+        }
     )
     first = {"prediction": True, "probabilities": {"False": 0.25, "True": 0.75}, "confidence": 0.5}
     assert answer(parsed(ROW), predictions[:1], "v1") == {**first, "model_version": "v1"}
@@ -125,3 +130,12 @@ def test_the_answer_has_the_form_of_the_question() -> None:
 
 def test_regression_answers_a_number_only() -> None:
     assert answer(parsed(ROW), pl.DataFrame({"prediction": [1.5]}), "v1") == {"prediction": 1.5, "model_version": "v1"}
+
+
+def test_multilabel_answers_a_list_of_names() -> None:
+    predictions = pl.DataFrame({"prediction": [["a"]], "probability_a": [0.75], "probability_b": [0.25]})
+    assert answer(parsed(ROW), predictions, "v1") == {
+        "prediction": ["a"],
+        "probabilities": {"a": 0.75, "b": 0.25},
+        "model_version": "v1",
+    }

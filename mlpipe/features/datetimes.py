@@ -57,13 +57,14 @@ class DatetimeParts(ColumnTransformer):
         self.time_zone = time_zone
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
-        times = values.to_frame("v").select(self._times(pl.col("v"), values.dtype)).to_series().drop_nulls()
+        """Origin, means and scales, and the values of the categorical parts."""
+        times = values.to_frame("v").select(self._times(name, pl.col("v"), values.dtype)).to_series().drop_nulls()
         if times.is_empty():
             return {"origin": 0, "numbers": {"elapsed": [0.0, 1.0]}, "categories": {}}
         stamps = times.dt.timestamp("us")
-        origin = int(stamps.min())  # type: ignore[call-overload]
+        origin = int(stamps.min())  # type: ignore[arg-type]
         state: State = {"origin": origin, "numbers": {}, "categories": {}}
-        state["numbers"]["elapsed"] = _moments((stamps - origin).cast(pl.Float64).to_numpy() / 1e6)
+        state["numbers"]["elapsed"] = _moments((stamps - origin).cast(pl.Float64).to_numpy())
         for part in (part for part in DATETIME_PARTS if part in self.parts):
             counted = times.to_frame("v").select(_part(pl.col("v"), part)).to_series()
             distinct = sorted(counted.unique().to_list())
@@ -76,33 +77,39 @@ class DatetimeParts(ColumnTransformer):
         return state
 
     def output_names(self, name: str) -> list[str]:
+        """One name per part: `t.elapsed`, `t.weekday`, ..."""
         state = self.columns_[name]
         return [f"{name}.{part}" for part in (*state["numbers"], *state["categories"])]
 
     def cardinalities(self, name: str) -> list[int | None]:
+        """None for the numeric parts; the values seen and the three special ids for the others."""
         state = self.columns_[name]
         ids = [FIRST_CATEGORY_ID + len(values) for values in state["categories"].values()]
         return [None] * len(state["numbers"]) + ids
 
-    def expressions(self, name: str, value: pl.Expr, dtype: pl.DataType) -> list[pl.Expr]:
+    def prepare(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        """The time in microseconds."""
+        return self._times(name, value, dtype)
+
+    def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
+        """Standardised numbers and Int32 ids."""
         state = self.columns_[name]
-        times = self._times(value, dtype)
         made = []
         for part, (mean, scale) in state["numbers"].items():
             if part == "elapsed":
-                raw = (times.dt.timestamp("us") - state["origin"]).cast(pl.Float64) / 1e6
+                raw = (prepared.dt.timestamp("us") - state["origin"]).cast(pl.Float64)
             else:
-                raw = _part(times, part).cast(pl.Float64)
-            made.append(((raw - mean) / scale).clip(-LARGEST_SCORE, LARGEST_SCORE).alias(f"{name}.{part}"))
+                raw = _part(prepared, part).cast(pl.Float64)
+            made.append(((raw - mean) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE))
         for part, values in state["categories"].items():
             ids = list(range(FIRST_CATEGORY_ID, FIRST_CATEGORY_ID + len(values)))
-            counted = _part(times, part).cast(pl.Int32)
+            counted = _part(prepared, part).cast(pl.Int32)
             known = counted.replace_strict(values, ids, default=UNSEEN_ID, return_dtype=pl.Int32)
-            made.append(pl.when(times.is_null()).then(NULL_ID).otherwise(known).cast(pl.Int32).alias(f"{name}.{part}"))
+            made.append(pl.when(prepared.is_null()).then(NULL_ID).otherwise(known).cast(pl.Int32))
         return made
 
-    def _times(self, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-        return timestamp(value, dtype, Column("time", Kind.DATETIME, time_zone=self.time_zone))
+    def _times(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+        return timestamp(value, dtype, Column(name, Kind.DATETIME, time_zone=self.time_zone))
 
 
 def _part(times: pl.Expr, part: str) -> pl.Expr:

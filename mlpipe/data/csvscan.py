@@ -1,0 +1,249 @@
+"""A delimited text file as a Polars scan that cannot fail half-way.
+
+What is notable here:
+- The types of the columns are found in a sample of the file. A file that is larger than the sample is then parsed
+  once with these types, by the streaming engine, and nothing is kept of it: a word in row four million of a column
+  of numbers is found before training starts, not in the middle of it. Only if such a value turns up is the file
+  read once more, as text, to find types that hold everywhere.
+- Numbers that are more than numbers stay text: codes with leading zeros, and columns that the file puts in quotes
+  while it leaves other columns bare, as R and other programs do with text.
+- Polars makes a row of nulls from a blank line; such rows are left out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import polars as pl
+
+from mlpipe.data.dialect import Dialect, read_records, refuse_ragged
+from mlpipe.data.sources import Source, decoded_lines, first_line, open_bytes, read_all
+from mlpipe.errors import ConfigError, DataError, did_you_mean
+
+logger = logging.getLogger(__name__)
+
+#: The types as which a column of text may be read.
+TYPES: dict[str, pl.DataType] = {
+    str(dtype): dtype
+    for dtype in (
+        *(pl.Boolean(), pl.String(), pl.Float32(), pl.Float64(), pl.Int128()),
+        *(pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64()),
+    )
+}
+#: Lines in which to look whether some columns are in quotes and others not.
+_QUOTE_LINES = 1_000
+
+_BOOLEAN = r"(?i)^(?:true|false)$"
+_CODE = r"^ *[+-]?0\d+$"
+
+
+@dataclass(frozen=True)
+class _Type:
+    """How one column is read: its type, and whether blanks stand before all of its values."""
+
+    dtype: pl.DataType
+    padded: bool
+
+
+@dataclass(frozen=True)
+class _Check:
+    """What a pass over a whole file found: its rows, and how many of them are blank; or why it cannot be read."""
+
+    rows: int = 0
+    blank: int = 0
+    error: str = ""
+
+
+def scan_csv(
+    sources: Sequence[Source], dialect: Dialect, sample: bytes, *, whole: bool, wanted: Mapping[str, str]
+) -> tuple[pl.LazyFrame, dict[str, str]]:
+    """The file(s) as a scan whose types hold for every row, and these types by column name.
+
+    Args:
+        sources: Files of one dialect.
+        dialect: How they are written.
+        sample: The first lines of the first file.
+        whole: Whether the sample is all there is to be read.
+        wanted: Types by column name; where a column's values do not allow it, a wider type is taken, with a warning.
+
+    Raises:
+        ConfigError: A wanted type is unknown.
+        DataError: The file cannot be read, or holds no rows.
+    """
+    for column, name in wanted.items():
+        if name not in TYPES:
+            raise ConfigError(f"`data.read.dtypes`: {column!r} is {name!r}.{did_you_mean(name, TYPES)}")
+    source = Source(sources[0].name, sample)
+    quoted = _quoted_columns(sample, dialect)
+    try:
+        found = _find_types(_parse([source], dialect), dialect, quoted, wanted)
+        check = _check(sources, dialect, found)
+        if check.error and not whole:
+            typed = [column for column, type_ in found.items() if type_.dtype != pl.String()]
+            found |= _find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
+            check = _check(sources, dialect, found)
+    except pl.exceptions.PolarsError as error:
+        raise _explain(sources, dialect, first_line(error)) from error
+    if check.error:
+        raise _explain(sources, dialect, check.error)
+    if check.rows == check.blank:
+        raise DataError(f"{source.name} has {'a header but ' if dialect.header else ''}no rows.")
+    for column, type_ in found.items():
+        if column in wanted and str(type_.dtype) != wanted[column]:
+            logger.warning(
+                "%s: column %r holds values that are no %s; it is read as %s",
+                source.name,
+                column,
+                wanted[column],
+                type_.dtype,
+            )
+    frame = _tidy(_parse(sources, dialect, found), dialect, found)
+    if check.blank:
+        logger.info("%s: %d blank lines are left out", source.name, check.blank)
+        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    return frame, {column: str(type_.dtype) for column, type_ in found.items()}
+
+
+def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Type] | None = None) -> pl.LazyFrame:
+    """The plain scan; without types every column is text."""
+    if all(not isinstance(source.data, bytes) for source in sources):
+        data: list[bytes] | list[Path | str] = [source.data for source in sources if not isinstance(source.data, bytes)]
+    else:
+        data = [read_all(source) for source in sources]
+    null_values = list(dialect.null_values)
+    if types is None or any(type_.padded for type_ in types.values()):
+        null_values += [f" {value}" for value in null_values]  # each costs time, so only where it is needed
+    return pl.scan_csv(
+        data,  # type: ignore[arg-type]  # the annotation has no list of both paths and URLs
+        has_header=False,
+        skip_lines=dialect.skip_lines,
+        separator=dialect.separator,
+        quote_char=dialect.quote or None,
+        schema={name: types[name].dtype if types else pl.String() for name in dialect.names},
+        null_values=null_values,
+        decimal_comma=dialect.decimal_comma,
+        encoding="utf8-lossy" if dialect.encoding == "utf8-lossy" else "utf8",
+        glob=False,
+    )
+
+
+def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: Mapping[str, str]) -> dict[str, _Type]:
+    """The narrowest type for each column of a scan that holds for all of its values."""
+    facts: list[pl.Expr] = []
+    names = text.collect_schema().names()
+    for i, name in enumerate(names):
+        column = pl.col(name)
+        number = column.str.replace(",", ".", literal=True) if dialect.decimal_comma else column
+        number = number.str.strip_chars_start(" ")
+        tests = {
+            "padded": column.is_not_null().any() & column.str.starts_with(" ").all(),
+            "empty": column.is_null().all(),
+            "boolean": column.str.contains(_BOOLEAN).all(),
+            "code": column.str.contains(_CODE).any(),
+            "real": _holds(number, pl.Float64()),
+            "int64": _holds(number, pl.Int64()),
+            "int128": _holds(number, pl.Int128()),
+        }
+        if name in wanted:
+            tests["wanted"] = _holds(number, TYPES[wanted[name]])
+        facts += [test.alias(f"{i}.{key}") for key, test in tests.items()]
+    values = text.select(facts).collect(engine="streaming").row(0, named=True)
+    found = {}
+    for i, name in enumerate(names):
+        fact = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{i}.")}
+        dtype = TYPES[wanted[name]] if fact.get("wanted") else _narrowest(fact, name in quoted)
+        found[name] = _Type(dtype, padded=fact["padded"])
+    return found
+
+
+def _narrowest(fact: Mapping[str, bool], quoted: bool) -> pl.DataType:
+    if fact["empty"]:
+        return pl.String()
+    if fact["boolean"]:
+        return pl.Boolean()
+    whole = fact["int64"] or fact["int128"]
+    if quoted or (whole and fact["code"]) or not fact["real"]:
+        return pl.String()
+    if not whole:
+        return pl.Float64()
+    return pl.Int64() if fact["int64"] else pl.Int128()
+
+
+def _holds(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Whether every value of a text column can be read as another type; a cast takes what Polars' parser takes."""
+    if dtype == pl.String():
+        return pl.lit(True)
+    if dtype == pl.Boolean():
+        return text.str.contains(_BOOLEAN).all()
+    return (text.cast(dtype, strict=False).is_null() == text.is_null()).all()
+
+
+def _check(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Type]) -> _Check:
+    """Parse everything once; remembered for local files as long as they do not change."""
+    if all(isinstance(source.data, Path) for source in sources):
+        paths = [Path(source.data) for source in sources if isinstance(source.data, Path)]
+        files = tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in paths)
+        return _check_files(files, dialect, tuple(types.items()))
+    return _check_frame(_parse(sources, dialect, types))
+
+
+@lru_cache(maxsize=64)
+def _check_files(
+    files: tuple[tuple[Path, int, int], ...], dialect: Dialect, types: tuple[tuple[str, _Type], ...]
+) -> _Check:
+    return _check_frame(_parse([Source(str(path), path) for path, _, _ in files], dialect, dict(types)))
+
+
+def _check_frame(frame: pl.LazyFrame) -> _Check:
+    blank = pl.all_horizontal(pl.all().is_null()).sum()
+    try:
+        row = frame.select(pl.len().alias("rows"), blank.alias("blank")).collect(engine="streaming").row(0)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        return _Check(error=first_line(error))
+    return _Check(*row)
+
+
+def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, _Type]) -> pl.LazyFrame:
+    """Blanks before every value of a text column belong to the separator, and so may quotes behind them."""
+    expressions = []
+    for name, type_ in types.items():
+        if type_.padded and type_.dtype == pl.String():
+            stripped = pl.col(name).str.strip_chars(" ")
+            if dialect.quote:
+                stripped = stripped.str.replace(f"^{dialect.quote}(.*){dialect.quote}$", "$1")
+            expressions.append(pl.when(~stripped.is_in(list(dialect.null_values))).then(stripped).alias(name))
+    return frame.with_columns(expressions) if expressions else frame
+
+
+def _quoted_columns(sample: bytes, dialect: Dialect) -> set[str]:
+    """The columns that are always in quotes, unless all are: then quotes say nothing."""
+    if not dialect.quote:
+        return set()
+    lines = sample.decode(errors="replace").splitlines(keepends=True)[dialect.skip_lines :][:_QUOTE_LINES]
+    rows = [row for _, row in read_records(lines, dialect.separator, quote="")]
+    rows = [row for row in rows if len(row) == len(dialect.names)]
+    quoted: set[str] = set()
+    bare: set[str] = set()
+    for name, cells in zip(dialect.names, zip(*rows, strict=True), strict=False):
+        values = [cell.strip() for cell in cells if cell.strip()]
+        if values:
+            whole = all(len(v) > 1 and v[0] == v[-1] == dialect.quote for v in values)
+            (quoted if whole else bare).add(name)
+    return quoted if bare else set()
+
+
+def _explain(sources: Sequence[Source], dialect: Dialect, message: str) -> DataError:
+    """An error of Polars as a sentence; to find the line, the file is read once more."""
+    for source in sources:
+        try:
+            with open_bytes(source) as file:
+                lines = decoded_lines(source.name, file, dialect.encoding)
+                refuse_ragged(source.name, read_records(lines, dialect.separator, dialect.quote), dialect)
+        except DataError as error:
+            return error
+    hint = "; if a quote within a field is to be taken as it is, say `data.read.quote: ''`" if dialect.quote else ""
+    return DataError(f"{sources[0].name} cannot be read as CSV: {message}{hint}.")

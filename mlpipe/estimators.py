@@ -1,0 +1,270 @@
+"""The whole job behind scikit-learn's interface, for those who live in notebooks.
+
+    model = TransformerClassifier(trainer={"max_epochs": 20}).fit(X, y)
+    model.predict_proba(X_new)
+    model.save("bundle")          # what `mlpipe serve bundle` takes
+
+`X` is a Polars or pandas frame, or a NumPy array; strings, dates, nulls and unseen categories are welcome. Everything
+else (schema, preprocessing, network, recipe) is what `mlpipe fit` uses.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.utils.validation import check_is_fitted
+
+from mlpipe.bundle.card import model_card
+from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.predictor import Predictor
+from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.infer import infer_schema
+from mlpipe.data.load import Part
+from mlpipe.data.split import SplitConfig, split_rows
+from mlpipe.errors import DataError
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.frame import json_row
+from mlpipe.models import TransformerConfig
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.loop import train
+
+TARGET, WEIGHT = "__target__", "__weight__"
+QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+
+
+class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What both estimators share.
+
+    Args:
+        model: Fields of `TransformerConfig`.
+        training: Fields of `TrainingConfig`.
+        features: Fields of `FeaturesConfig`.
+        trainer: Arguments of `lightning.Trainer`, for example `{"max_epochs": 20, "precision": "bf16-mixed"}`.
+        columns: Kind by column name, where the inferred one is not wanted.
+        validation_fraction: Share of the rows kept for early stopping and calibration.
+        batch_size: Rows per step; None: by the number of rows.
+        random_state: Seed of the split, the weights, the order of the rows and dropout.
+    """
+
+    _task: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        *,
+        model: Mapping[str, Any] | None = None,
+        training: Mapping[str, Any] | None = None,
+        features: Mapping[str, Any] | None = None,
+        trainer: Mapping[str, Any] | None = None,
+        columns: Mapping[str, str] | None = None,
+        validation_fraction: float = 0.15,
+        batch_size: int | None = None,
+        random_state: int = 0,
+    ) -> None:
+        self.model = model
+        self.training = training
+        self.features = features
+        self.trainer = trainer
+        self.columns = columns
+        self.validation_fraction = validation_fraction
+        self.batch_size = batch_size
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Fit to rows and their targets.
+
+        Args:
+            X: (T, columns) Polars or pandas frame, or array.
+            y: (T,) labels or values.
+            sample_weight: (T,) weights.
+
+        Raises:
+            DataError: `X` and `y` do not fit together, or hold nothing to learn from.
+        """
+        frame = as_polars(X)
+        self._set_features_in(X, frame)
+        extra = {TARGET: np.asarray(y), **({} if sample_weight is None else {WEIGHT: np.asarray(sample_weight)})}
+        for name, values in extra.items():
+            if values.ndim != 1 or len(values) != len(frame):
+                raise DataError(f"X has {len(frame):,} rows, but {name.strip('_')} has the shape {values.shape}.")
+        frame = frame.with_columns(pl.Series(name, values.tolist()) for name, values in extra.items())
+        schema = infer_schema(
+            frame, TARGET, task=self._task or self._classification_task(y), columns=dict(self.columns or {}),
+            weight=WEIGHT if sample_weight is not None else None, source="X",
+        )
+        split = split_rows(
+            frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=self.random_state)
+        )
+        frames: dict[Part, pl.DataFrame] = {
+            "train": frame[split.train], "validation": frame[split.validation], "test": frame[split.test]
+        }
+        data = TabularDataModule(
+            schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=self.random_state
+        )
+        config = TransformerConfig.from_dict(dict(self.model or {}))
+        with tempfile.TemporaryDirectory() as folder:
+            trained = train(
+                data,
+                config,
+                TrainingConfig(**(self.training or {})),
+                {**QUIET, **(self.trainer or {})},
+                checkpoints=Path(folder),
+                seed=self.random_state,
+            )
+        self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
+        self.sample_row_ = json_row(frames["validation"], schema)
+        self.predictor_ = Predictor(
+            schema=schema, preprocessor=data.preprocessor, model=trained.module.net, temperature=trained.temperature
+        )
+        return self
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write a bundle, which `load`, `mlpipe predict` and `mlpipe serve` take.
+
+        Raises:
+            BundleError: There is something at `path`.
+        """
+        check_is_fitted(self, "predictor_")
+        net = self.predictor_.model
+        return write_bundle(
+            Path(path),
+            schema=self.predictor_.schema,
+            preprocessor=self.predictor_.preprocessor,
+            model=net,
+            config=net.config,
+            temperature=self.predictor_.temperature,
+            metrics=self.metrics_,
+            model_card=model_card(
+                name=type(self).__name__,
+                schema=self.predictor_.schema,
+                metrics=self.metrics_,
+                sample_row=self.sample_row_,
+                num_parameters=sum(p.numel() for p in net.parameters()),
+            ),
+            sample_row=self.sample_row_,
+            overwrite=overwrite,
+        )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """An estimator that predicts with a bundle; its constructor's arguments are the defaults.
+
+        Raises:
+            BundleError: The bundle is damaged or of another task.
+        """
+        estimator = cls()
+        estimator.predictor_ = Predictor.load(path)
+        estimator._check_task()
+        names = [column.name for column in estimator.predictor_.schema.columns if not column.name.startswith("__")]
+        estimator.n_features_in_ = len(names)
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+        return estimator
+
+    def _outputs(self, X: Any) -> npt.NDArray[np.float32]:
+        check_is_fitted(self, "predictor_")
+        frame = as_polars(X)
+        if frame.width != self.n_features_in_:
+            raise DataError(f"X has {frame.width} columns; this model was fitted on {self.n_features_in_}.")
+        return self.predictor_.predict_arrays(self.predictor_.preprocessor.transform(frame))
+
+    def _set_features_in(self, X: Any, frame: pl.DataFrame) -> None:
+        self.n_features_in_ = frame.width
+        if hasattr(X, "columns"):
+            self.feature_names_in_ = np.array(frame.columns, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
+    def _classification_task(self, y: Any) -> str:
+        return "binary" if len(np.unique(np.asarray(y))) <= 2 else "multiclass"
+
+    def _check_task(self) -> None:
+        raise NotImplementedError  # each estimator knows its own tasks
+
+
+class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ignore[misc]
+    """Binary or multiclass classification with calibrated probabilities.
+
+    Attributes:
+        classes_: (C,) labels in ascending order, as in the columns of `predict_proba`.
+        metrics_: Metrics on the rows kept for validation.
+
+    Examples:
+        >>> X = pl.DataFrame({"size": [1.0, 2.0, 8.0, 9.0] * 25, "color": ["red", "blue"] * 50})
+        >>> y = np.array(["small", "small", "large", "large"] * 25)
+        >>> tiny = {"width": 8, "num_heads": 1, "num_layers": 1, "readout_tokens": 2}
+        >>> model = TransformerClassifier(model=tiny, trainer={"max_epochs": 3}).fit(X, y)
+        >>> model.predict_proba(X.head(2)).shape
+        (2, 2)
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """See `_TransformerEstimator.fit`; `y` holds labels of one type: strings, whole numbers or booleans."""
+        super().fit(X, y, sample_weight)
+        self.classes_ = np.unique(np.asarray(y))
+        return self
+
+    def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
+        """Probabilities (T, C), float32, columns as in `classes_`."""
+        outputs = self._outputs(X)
+        if outputs.shape[1] == 1:
+            outputs = np.concatenate((1 - outputs, outputs), axis=1)
+        return outputs[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
+
+    def predict(self, X: Any) -> npt.NDArray[Any]:
+        """The most probable label of each row, (T,), in the labels' own type."""
+        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """See `_TransformerEstimator.load`."""
+        estimator = super().load(path)
+        estimator.classes_ = np.unique(np.array(estimator.predictor_.schema.task.classes))
+        return estimator
+
+    def _check_task(self) -> None:
+        kind = self.predictor_.schema.task.kind
+        if kind not in ("binary", "multiclass"):
+            raise DataError(f"The bundle is for {kind}, not for classification into one of several classes.")
+
+
+class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: ignore[misc]
+    """Regression.
+
+    Attributes:
+        metrics_: Metrics on the rows kept for validation, in units of the target.
+    """
+
+    _task = "regression"
+
+    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+        """Values (T,) in units of the target."""
+        return self.predictor_.preprocessor.target_.in_units(self._outputs(X)[:, 0])
+
+    def _check_task(self) -> None:
+        kind = self.predictor_.schema.task.kind
+        if kind != "regression":
+            raise DataError(f"The bundle is for {kind}, not for regression.")
+
+
+def as_polars(X: Any) -> pl.DataFrame:
+    """A table of any of the supported types as a Polars frame; an array's columns are x0, x1, ….
+
+    Raises:
+        DataError: It is none of those types, or not two-dimensional.
+    """
+    if isinstance(X, pl.LazyFrame):
+        return X.collect()
+    if isinstance(X, pl.DataFrame):
+        return X
+    if type(X).__module__.partition(".")[0] == "pandas" and hasattr(X, "columns"):
+        return pl.from_pandas(X.rename(columns=str))
+    values = np.asarray(X)
+    if values.ndim != 2:
+        raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")
+    return pl.DataFrame({f"x{i}": values[:, i].tolist() for i in range(values.shape[1])}, strict=False)

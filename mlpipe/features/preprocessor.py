@@ -1,0 +1,284 @@
+"""`Preprocessor`: a raw table to `Arrays`, by transformers fitted on the training rows only.
+
+What is notable:
+- one Polars selection computes every feature; a LazyFrame goes through the streaming engine;
+- the selection is elementwise: one row at a time gives the bits that all rows at once give;
+- the fitted state is plain JSON, which reads back bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from mlpipe.arrays import Arrays
+from mlpipe.errors import DataError, did_you_mean
+from mlpipe.features.base import ColumnTransformer
+from mlpipe.features.bins import quantile_bins, tree_bins
+from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
+from mlpipe.features.compute import BLOCK_ROWS, Selection, compile_selection, to_arrays
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.sample import sample_rows
+from mlpipe.features.target import Target, TargetCodec
+from mlpipe.features.target_mean import TargetMean
+from mlpipe.features.text import HashedNgrams
+from mlpipe.features.typed import number, typed
+from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, Role, Schema
+
+#: Rows from which the edges of the piecewise-linear encoding are computed.
+BIN_ROWS = 100_000
+#: Compiled selections kept at once.
+KEPT_SELECTIONS = 16
+STATE_VERSION = 1
+
+
+class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Fits on raw training rows and turns raw rows into `Arrays`.
+
+    Args:
+        schema: What the columns are.
+        config: How they become features; None: the defaults.
+
+    Attributes:
+        transformers_: The fitted transformers of each feature column, in the schema's order.
+        target_: Encodes the target and decodes predictions.
+        input_spec_: The columns of the arrays, with the edges of the piecewise-linear encoding.
+
+    Examples:
+        >>> from mlpipe.schema import Column, Kind, Task, TaskKind
+        >>> schema = Schema(
+        ...     (Column("x", Kind.NUMERIC), Column("c", Kind.CATEGORICAL), Column("y", Kind.NUMERIC, Role.TARGET)),
+        ...     Task(TaskKind.REGRESSION, ("y",)),
+        ... )
+        >>> train = pl.DataFrame({"x": [1.0, 3.0, None], "c": ["a", "b", None], "y": [0.0, 1.0, 2.0]})
+        >>> preprocessor = Preprocessor(schema, FeaturesConfig(numeric="standard")).fit(train)
+        >>> arrays = preprocessor.transform(train)
+        >>> arrays.numeric.tolist(), arrays.missing.tolist(), arrays.categorical.tolist()
+        ([[-1.0], [1.0], [0.0]], [[False], [False], [True]], [[3], [4], [1]])
+    """
+
+    transformers_: dict[str, list[ColumnTransformer]]
+    input_spec_: InputSpec
+    target_: TargetCodec
+
+    def __init__(self, schema: Schema, config: FeaturesConfig | None = None) -> None:
+        self.schema = schema
+        self.config = config
+
+    def fit(self, frame: pl.DataFrame | pl.LazyFrame, y: object = None) -> Self:
+        """Fit on training rows.
+
+        Args:
+            frame: Raw rows with the feature and target columns. A LazyFrame's columns are collected.
+            y: Ignored; the target is a column of the frame.
+
+        Raises:
+            DataError: A column is missing or of a type that cannot be read as its kind, or a target is null.
+        """
+        self._fit(self._collected(frame))
+        return self
+
+    def fit_arrays(self, frame: pl.DataFrame | pl.LazyFrame) -> Arrays:
+        """`fit`, and the arrays of the training rows, in which target encodings are out of fold.
+
+        Returns:
+            As `transform(frame, with_target=True)` but for the target encodings.
+        """
+        frame = self._collected(frame)
+        target = self._fit(frame)
+        arrays = self.transform(frame, with_target=True)
+        position = 0
+        for name, transformers in self.transformers_.items():
+            for transformer in transformers:
+                width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
+                if isinstance(transformer, TargetMean):
+                    values = frame.select(typed(self.schema[name], frame.schema[name])[0].alias(name)).to_series()
+                    encoded = transformer.out_of_fold(values, target_columns(target, self.schema.task))
+                    arrays.numeric[:, position : position + width] = encoded
+                position += width
+        return arrays
+
+    def transform(self, frame: pl.DataFrame | pl.LazyFrame, *, with_target: bool = False) -> Arrays:
+        """Raw rows as arrays; row order is kept.
+
+        Args:
+            frame: Raw rows with the feature columns; other columns are ignored.
+            with_target: Whether to read the target and weight columns too.
+
+        Raises:
+            DataError: A column is missing or of a type that cannot be read as its kind; with the target: a label
+                is unknown or a target or weight is null.
+        """
+        check_is_fitted(self, "transformers_")
+        extra = self._target_columns() if with_target else []
+        types = frame.collect_schema()
+        self._needed(types, extra)
+        if isinstance(frame, pl.LazyFrame):
+            # What is held in memory are the features, not the raw columns.
+            features = self._selection(types, extra)(frame).collect(engine="streaming")
+            blocks = features.iter_slices(BLOCK_ROWS)
+            targets = features.select(pl.col(f"t{index}").alias(name) for index, name in enumerate(extra))
+            rows = features.height
+        else:
+            select = self._selection(types, ())
+            blocks = (select(raw) for raw in frame.iter_slices(BLOCK_ROWS))
+            targets, rows = frame.select(extra), frame.height
+        arrays = to_arrays(blocks, rows, len(self.input_spec_.numeric), len(self.input_spec_.categorical))
+        if not with_target:
+            return arrays
+        return replace(arrays, target=self.target_.encode(targets), weight=self._weights(targets))
+
+    def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
+        """Names of the features: the numeric ones, then the categorical ones."""
+        check_is_fitted(self, "input_spec_")
+        numbers = [feature.name for feature in self.input_spec_.numeric]
+        categories = [feature.name for feature in self.input_spec_.categorical]
+        return np.asarray(numbers + categories, dtype=object)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything fitted, as plain JSON values; floats survive `json` bit for bit."""
+        check_is_fitted(self, "transformers_")
+        return {
+            "version": STATE_VERSION,
+            "schema": self.schema.to_dict(),
+            "config": asdict(self._config),
+            "transformers": {
+                name: [write_transformer(transformer) for transformer in transformers]
+                for name, transformers in self.transformers_.items()
+            },
+            "target": self.target_.to_dict(),
+            "input_spec": self.input_spec_.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`.
+
+        Raises:
+            DataError: The state was written by a version of another format.
+        """
+        if values.get("version") != STATE_VERSION:
+            raise DataError(
+                f"The preprocessing state has version {values.get('version')!r}, this mlpipe reads {STATE_VERSION}."
+            )
+        preprocessor = cls(Schema.from_dict(values["schema"]), FeaturesConfig(**values["config"]))
+        preprocessor.transformers_ = {
+            name: [read_transformer(state) for state in states] for name, states in values["transformers"].items()
+        }
+        preprocessor.target_ = TargetCodec.from_dict(values["target"])
+        preprocessor.input_spec_ = InputSpec.from_dict(values["input_spec"])
+        return preprocessor
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_selections"}
+
+    def _selection(self, types: pl.Schema, carried: Sequence[str]) -> Selection:
+        """The compiled selection, kept by the types of the feature columns: requests come in few of them."""
+        kept: dict[object, Selection] = self.__dict__.setdefault("_selections", {})
+        key = (*(types[name] for name in self.transformers_), *carried)
+        if key not in kept:
+            if len(kept) >= KEPT_SELECTIONS:
+                kept.clear()
+            kept[key] = compile_selection(types, self.schema, self.transformers_, carried)
+        return kept[key]
+
+    @property
+    def _config(self) -> FeaturesConfig:
+        return self.config or FeaturesConfig()
+
+    def _fit(self, frame: pl.DataFrame) -> Target:
+        """Fit on a frame in memory; returns the encoded target."""
+        if not self.schema.features:
+            raise DataError("The schema has no feature column: all are the target, identifiers or ignored.")
+        if frame.is_empty():
+            raise DataError("There are no training rows.")
+        self.target_ = TargetCodec(self.schema.task, self._config.target_transform).fit(frame)
+        target = self.target_.encode(frame)
+        self.__dict__.pop("_selections", None)
+        self.transformers_ = {}
+        for column in self.schema.features:
+            value, _ = typed(column, frame.schema[column.name])
+            values = frame.select(value.alias(column.name)).to_series()
+            self.transformers_[column.name] = fit_transformers(column, values, target, self.schema.task, self._config)
+        self.input_spec_ = self._specify()
+        self.input_spec_ = replace(self.input_spec_, numeric=self._with_bins(frame, target))
+        return target
+
+    def _specify(self) -> InputSpec:
+        numeric: list[NumericFeature] = []
+        categorical: list[CategoricalFeature] = []
+        for column, transformers in self.transformers_.items():
+            for transformer in transformers:
+                group = column if isinstance(transformer, HashedNgrams) else None
+                names = transformer.output_names(column)
+                for name, cardinality in zip(names, transformer.cardinalities(column), strict=True):
+                    if cardinality is None:
+                        numeric.append(NumericFeature(name, column, group))
+                    else:
+                        categorical.append(CategoricalFeature(name, column, cardinality))
+        return InputSpec(tuple(numeric), tuple(categorical), self.schema.task.num_outputs)
+
+    def _with_bins(self, frame: pl.DataFrame, target: Target) -> tuple[NumericFeature, ...]:
+        config = self._config
+        features = self.input_spec_.numeric
+        if config.bins == "none" or not features:
+            return features
+        rows = sample_rows(frame.height, BIN_ROWS, config.seed)
+        arrays, target = self.transform(frame[rows]), target[rows]
+        binned = []
+        for index, feature in enumerate(features):
+            present = ~arrays.missing[:, index]
+            values = arrays.numeric[present, index]
+            if feature.group is not None:
+                edges: tuple[float, ...] = ()
+            elif config.bins == "tree":
+                edges = tree_bins(values, target[present], self.schema.task.kind, config.num_bins, config.seed)
+            else:
+                edges = quantile_bins(values, config.num_bins)
+            binned.append(replace(feature, bins=edges))
+        return tuple(binned)
+
+    def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
+        names = self._needed(frame.collect_schema(), self._target_columns())
+        if isinstance(frame, pl.LazyFrame):
+            return frame.select(names).collect(engine="streaming")
+        return frame.select(names)
+
+    def _target_columns(self) -> list[str]:
+        weight = self.schema.with_role(Role.WEIGHT)
+        return [*self.schema.task.target, *([weight.name] if weight else [])]
+
+    def _needed(self, schema: pl.Schema, extra: list[str]) -> list[str]:
+        """Names of the columns to be read.
+
+        Raises:
+            DataError: One is not there.
+        """
+        names = [*(column.name for column in self.schema.features), *extra]
+        for name in names:
+            if name not in schema:
+                raise DataError(f"There is no column {name!r} in the table.{did_you_mean(name, schema)}")
+        return names
+
+    def _weights(self, frame: pl.DataFrame) -> npt.NDArray[np.float32] | None:
+        """Sample weights, if the schema has such a column.
+
+        Raises:
+            DataError: A weight is null or negative.
+        """
+        column = self.schema.with_role(Role.WEIGHT)
+        if column is None:
+            return None
+        weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
+        wrong = weights.null_count() + int((weights < 0).sum())
+        if wrong:
+            raise DataError(f"The weight column {column.name!r} is null or negative in {wrong:,} rows.")
+        return weights.cast(pl.Float32).to_numpy()

@@ -1,0 +1,168 @@
+"""`TargetCodec`: labels and values of the target to arrays, and the model's outputs back to what users read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from mlpipe.errors import DataError, did_you_mean
+from mlpipe.features.categorical import vocabulary_ids
+from mlpipe.features.numeric import Standardise
+from mlpipe.features.typed import boolean, category, number, refuse_nested
+from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Label, Task, TaskKind
+
+Target = npt.NDArray[np.int64] | npt.NDArray[np.float32]
+
+
+class TargetCodec:
+    """Encodes targets for training and decodes outputs for people.
+
+    Args:
+        task: What is predicted.
+        transform: `log` models log(1 + target) of a regression target.
+
+    Examples:
+        >>> codec = TargetCodec(Task(TaskKind.BINARY, ("survived",), ("no", "yes")))
+        >>> codec.fit(pl.DataFrame({"survived": ["yes", "no"]})).encode(pl.DataFrame({"survived": ["yes"]}))
+        array([1])
+        >>> codec.decode(np.array([[0.75]], dtype=np.float32)).row(0)
+        ('yes', 0.25, 0.75, 0.75)
+    """
+
+    def __init__(self, task: Task, transform: Literal["none", "log"] = "none") -> None:
+        self.task = task
+        self.transform = transform
+        #: Regression: mean and standard deviation of the (transformed) training targets.
+        self.mean, self.scale = 0.0, 1.0
+
+    def fit(self, frame: pl.DataFrame) -> Self:
+        """Take the mean and scale of a regression target from the training rows; labels are in the task already.
+
+        Raises:
+            DataError: A target is null, or cannot be what the task says.
+        """
+        if self.task.kind is TaskKind.REGRESSION:
+            values = self._transformed(frame, "the training rows")
+            moments = Standardise().fit_numbers("", values)
+            self.mean, self.scale = moments["mean"], moments["scale"]
+        else:
+            self.encode(frame, "the training rows")
+        return self
+
+    def encode(self, frame: pl.DataFrame, source: str = "the table") -> Target:
+        """The target columns as in `Arrays.target`.
+
+        Args:
+            frame: Raw rows with the target columns.
+            source: What the rows are, for error sentences.
+
+        Raises:
+            DataError: A target column is missing, a target is null, or a label is not one of the task's classes.
+        """
+        kind = self.task.kind
+        if kind is TaskKind.REGRESSION:
+            return ((self._transformed(frame, source) - self.mean) / self.scale).astype(np.float32)
+        if kind is TaskKind.MULTILABEL:
+            columns = [self._ids(_column(frame, name, source), (False, True), source) for name in self.task.target]
+            return np.stack(columns, axis=1).astype(np.float32)
+        return self._ids(_column(frame, self.task.target[0], source), self.task.classes, source)
+
+    def decode(self, outputs: npt.NDArray[np.float32]) -> pl.DataFrame:
+        """What the model's outputs mean.
+
+        Args:
+            outputs: (T, O) float32. Binary: (T, 1), the probability of the second class; multiclass: (T, C) and
+                multilabel: (T, L) probabilities; regression: (T, 1) standardised value.
+
+        Returns:
+            Classification: `prediction`, a `probability_<class>` per class, and `confidence`, the largest of them.
+            Multilabel: `prediction` is a list of the names of the labels above one half, and there is a
+            `probability_<name>` per label. Regression: `prediction` in units of the target.
+        """
+        kind, classes = self.task.kind, self.task.classes
+        if kind is TaskKind.REGRESSION:
+            return pl.DataFrame({"prediction": self._in_units(outputs[:, 0])})
+        if kind is TaskKind.BINARY:
+            outputs = np.concatenate((1 - outputs, outputs), axis=1)
+        probabilities = {f"probability_{label_text(c)}": outputs[:, i] for i, c in enumerate(classes)}
+        if kind is TaskKind.MULTILABEL:
+            chosen = [[str(classes[i]) for i in np.flatnonzero(row > 0.5)] for row in outputs]
+            prediction = pl.Series("prediction", chosen, dtype=pl.List(pl.String))
+            return pl.DataFrame({"prediction": prediction, **probabilities})
+        labels = pl.Series("prediction", list(classes))
+        best = outputs.argmax(axis=1) if len(outputs) else np.zeros(0, dtype=np.int64)
+        confidence = outputs.max(axis=1) if len(outputs) else np.zeros(0, dtype=np.float32)
+        return pl.DataFrame({"prediction": labels.gather(best), **probabilities, "confidence": confidence})
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values; floats survive `json` bit for bit."""
+        return {"task": self.task.to_dict(), "transform": self.transform, "mean": self.mean, "scale": self.scale}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of `to_dict`."""
+        codec = cls(Task.from_dict(values["task"]), values["transform"])
+        codec.mean, codec.scale = values["mean"], values["scale"]
+        return codec
+
+    def _transformed(self, frame: pl.DataFrame, source: str) -> npt.NDArray[np.float64]:
+        values = _column(frame, self.task.target[0], source)
+        read = values.to_frame("v").select(number(pl.col("v"), values.dtype)).to_series()
+        if read.null_count():
+            raise DataError(f"{source}: {_rows(read.null_count())} no number in the target column {values.name!r}.")
+        numbers = read.to_numpy()
+        if self.transform == "none":
+            return numbers
+        if len(numbers) and numbers.min() < 0:
+            raise DataError(
+                f"{source}: the target column {values.name!r} has {numbers.min():g}; "
+                "`features.target_transform: log` needs targets that are not negative."
+            )
+        logs: npt.NDArray[np.float64] = np.log1p(numbers)
+        return logs
+
+    def _in_units(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        raw = values.astype(np.float64) * self.scale + self.mean
+        # log(float64's largest) is 709.8: an output gone wild is large, not infinite.
+        return np.expm1(raw.clip(None, 709.0)) if self.transform == "log" else raw
+
+    def _ids(self, values: pl.Series, classes: Sequence[Label], source: str) -> npt.NDArray[np.int64]:
+        logical = all(isinstance(label, bool) for label in classes)
+        read = boolean if logical else category
+        texts = values.to_frame("v").select(read(pl.col("v"), values.dtype)).to_series()
+        ids = vocabulary_ids([label_text(label) for label in classes], pl.String())(texts)
+        if nulls := int((ids == NULL_ID).sum()):
+            raise DataError(f"{source}: {_rows(nulls)} no label in the target column {values.name!r}.")
+        if (unknown := (ids == UNSEEN_ID).arg_true()).len():
+            label = values[int(unknown[0])]
+            raise DataError(
+                f"{source}: label {label!r} in the target column {values.name!r} is none of the classes "
+                f"({_rows(len(unknown))} such a label).{did_you_mean(str(label), classes)}"
+            )
+        return (ids - FIRST_CATEGORY_ID).cast(pl.Int64).to_numpy()
+
+
+def label_text(label: Label) -> str:
+    """The canonical text of a class label, as in the names of the probability columns.
+
+    Examples:
+        >>> [label_text(label) for label in (True, 1, 1.0, 0.5, " yes")]
+        ['true', '1', '1', '0.5', 'yes']
+    """
+    values = pl.Series("v", [label])
+    return str(values.to_frame().select(category(pl.col("v"), values.dtype)).item())
+
+
+def _column(frame: pl.DataFrame, name: str, source: str) -> pl.Series:
+    if name not in frame.columns:
+        raise DataError(f"{source}: there is no target column {name!r}.{did_you_mean(name, frame.columns)}")
+    refuse_nested(name, frame.schema[name])
+    return frame[name]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row has" if count == 1 else f"{count:,} rows have"

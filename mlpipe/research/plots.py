@@ -1,0 +1,90 @@
+"""The pictures of a run, as PNGs in its `plots` folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.figure import Figure
+
+from mlpipe.research import figures
+from mlpipe.schema import Task, TaskKind
+from mlpipe.training.csvlog import read_metrics
+from mlpipe.training.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from mlpipe.data.datamodule import TabularDataModule
+    from mlpipe.data.load import Part
+
+Floats = npt.NDArray[np.floating[Any]]
+
+
+def save_run_plots(
+    run: RunDirectory,
+    task: Task,
+    outputs: Floats,
+    data: TabularDataModule,
+    part: Part,
+    uncalibrated: Floats | None = None,
+) -> list[Path]:
+    """Draw everything that suits the task into `run.plots`.
+
+    Args:
+        run: Its `metrics.csv` gives the loss curves.
+        task: The task.
+        outputs: (T, O) what the model says of a part: probabilities, or standardised values for regression.
+        data: Has the part's targets.
+        part: Which one.
+        uncalibrated: (T, O) the probabilities before temperature scaling, for the reliability diagram.
+
+    Returns:
+        The files.
+    """
+    target = data.arrays[part].target
+    assert target is not None  # parts that are scored have one
+    if task.kind is TaskKind.REGRESSION:
+        codec = data.preprocessor.target_
+        target, outputs = codec.in_units(target), codec.in_units(outputs)
+    drawn = dict(task_figures(task, outputs, target, uncalibrated))
+    if run.metrics_csv.is_file():
+        drawn["loss"] = figures.loss_curves(read_metrics(run.metrics_csv), task.kind)
+    run.plots.mkdir(parents=True, exist_ok=True)
+    return [save(figure, run.plots / f"{name}.png") for name, figure in drawn.items()]
+
+
+def task_figures(
+    task: Task, outputs: Floats, target: npt.NDArray[Any], uncalibrated: Floats | None = None
+) -> Iterator[tuple[str, Figure]]:
+    """The figures that suit a task, by name.
+
+    Args:
+        task: The task.
+        outputs: (T, O) probabilities, or values in units of the target.
+        target: As in `Arrays.target`, but in its own units for regression.
+        uncalibrated: (T, O) the probabilities before temperature scaling.
+    """
+    if task.kind is TaskKind.REGRESSION:
+        truth, value = target.reshape(-1), outputs.reshape(-1)
+        yield "predictions", figures.prediction_plot(truth, value, task.target[0])
+        yield "residuals", figures.residual_plot(truth, value, task.target[0])
+        return
+    if task.kind is not TaskKind.MULTILABEL:
+        answer = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
+        yield "confusion_matrix", figures.confusion_matrix(target, answer, task.classes)
+    roc, precision_recall = figures.ranking_curves(target, outputs, task)
+    yield "roc", roc
+    yield "precision_recall", precision_recall
+    yield "reliability", figures.reliability_diagram(target, outputs, task.kind, uncalibrated)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a PNG."""
+    with warnings.catch_warnings():
+        # A class name in a script that the font lacks shows as boxes; the other plots are as good as ever.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        figure.savefig(path, dpi=120)
+    return path

@@ -1,0 +1,114 @@
+"""Small bundles of every kind of task; untrained, which is all the same to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from mlpipe.bundle.format import write_bundle
+from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.models.config import TransformerConfig
+from mlpipe.models.transformer import Transformer
+from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
+
+CONFIG = TransformerConfig(width=16, num_layers=1, num_heads=2, readout_tokens=3)
+TASKS = {
+    TaskKind.BINARY: Task(TaskKind.BINARY, ("bought",), ("no", "yes")),
+    TaskKind.MULTICLASS: Task(TaskKind.MULTICLASS, ("grade",), (1, 2, 3)),
+    TaskKind.MULTILABEL: Task(TaskKind.MULTILABEL, ("red", "blue"), ("red", "blue")),
+    TaskKind.REGRESSION: Task(TaskKind.REGRESSION, ("price",)),
+}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `write_bundle` needs, and the table it came from."""
+
+    frame: pl.DataFrame
+    schema: Schema
+    preprocessor: Preprocessor
+    model: Transformer
+
+    def write(self, out: Path, **changes: Any) -> Path:
+        arguments: dict[str, Any] = {
+            "schema": self.schema,
+            "preprocessor": self.preprocessor,
+            "model": self.model,
+            "config": CONFIG,
+            "temperature": 1.5,
+            "metrics": {"test": {"log_loss": 0.5}},
+            "model_card": "# A card\n",
+            "sample_row": self.frame.row(0, named=True),
+        }
+        return write_bundle(out, **{**arguments, **changes})
+
+
+def table(rows: int = 300, seed: int = 0) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    number = random.normal(size=rows)
+    return pl.DataFrame(
+        {
+            "order id": [f"o{i:05d}" for i in range(rows)],
+            "age": [None if i % 17 == 0 else float(x) for i, x in enumerate(number * 9 + 40)],
+            "visits": random.integers(0, 50, rows),
+            "city": [None if i % 23 == 0 else f"city {k}" for i, k in enumerate(random.integers(0, 6, rows))],
+            "member": random.random(rows) < 0.5,
+            "day": pl.date_range(pl.date(2024, 1, 1), pl.date(2024, 1, 1) + pl.duration(days=rows - 1), eager=True),
+            "bought": np.where(number > 0, "yes", "no"),
+            "grade": random.integers(1, 4, rows),
+            "red": random.random(rows) < 0.5,
+            "blue": random.random(rows) < 0.5,
+            "price": number * 100 + 5,
+        }
+    )
+
+
+def fit(kind: TaskKind) -> Fitted:
+    frame = table()
+    task = TASKS[kind]
+    kinds = {
+        "age": Kind.NUMERIC,
+        "visits": Kind.NUMERIC,
+        "city": Kind.CATEGORICAL,
+        "member": Kind.BOOLEAN,
+        "day": Kind.DATE,
+    }
+    roles = {"order id": Role.IDENTIFIER, **dict.fromkeys(kinds, Role.FEATURE), **dict.fromkeys(task.target, Role.TARGET)}
+    columns = tuple(
+        Column(name, kinds.get(name, Kind.CATEGORICAL), roles.get(name, Role.IGNORED), dtype=str(dtype))
+        for name, dtype in frame.schema.items()
+    )
+    schema = Schema(columns, task)
+    preprocessor = Preprocessor(schema).fit(frame)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Transformer(CONFIG, preprocessor.input_spec_).eval()
+        with torch.no_grad():  # at the start the last maps are small or zero, and all rows would be answered alike
+            for parameter in model.parameters():
+                parameter.normal_(std=0.3)
+    return Fitted(frame, schema, preprocessor, model)
+
+
+@pytest.fixture(scope="session")
+def fitted() -> Callable[[TaskKind], Fitted]:
+    """One fitted model for each kind of task, made once."""
+    made: dict[TaskKind, Fitted] = {}
+
+    def get(kind: TaskKind) -> Fitted:
+        if kind not in made:
+            made[kind] = fit(kind)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def binary(fitted: Callable[[TaskKind], Fitted]) -> Fitted:
+    return fitted(TaskKind.BINARY)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import inspect
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import polars as pl
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlpipe.cli import main
+from mlpipe.commands.template import DEFAULTS, _scalar
+from mlpipe.data.load import load_table
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.models import TransformerConfig
+from mlpipe.schema import Schema
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.parser import parse_config
+from mlpipe.training.tracking import TrackingConfig
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a table in it, whose column names YAML would misread."""
+    monkeypatch.chdir(tmp_path)
+    rows = range(200)
+    pl.DataFrame(
+        {
+            "key": [f"customer {i}" for i in rows],
+            "no": [i * 0.5 for i in rows],
+            "a: b # c": [["red", "green", "blue"][i % 3] for i in rows],
+            "when": [f"2024-{1 + i % 12:02}-{1 + i % 28:02}" for i in rows],
+            "shop": [f"shop {i % 10}" for i in rows],
+            "same": [1 for _ in rows],
+            "bought": [["no", "yes"][(i // 3) % 2] for i in rows],
+        }
+    ).write_csv("shop.v2.csv", separator=";")
+    return tmp_path
+
+
+def without_reasons(schema: Schema) -> Schema:
+    return replace(schema, columns=tuple(replace(column, reason="") for column in schema))
+
+
+def test_the_config_is_what_fit_takes_and_gives_the_same_schema(folder: Path) -> None:
+    assert main(["init", "shop.v2.csv", "--target", "bought"]) == 0
+    config = parse_config(["--config", "shop.yaml"])
+    data = config.data
+    assert (data.path, data.target, data.task) == ("shop.v2.csv", "bought", "binary")
+    assert (data.read.format, data.read.separator, data.read.header) == ("csv", ";", True)
+    assert data.columns == {
+        "key": "identifier",
+        "no": "numeric",
+        "a: b # c": "categorical",
+        "when": "date",
+        "shop": "categorical",
+        "same": "ignore",
+    }
+    inferred = load_table(replace(data, columns={}, task=None, read=type(data.read)())).schema
+    written = load_table(data).schema
+    assert [(c.name, c.role) for c in written] == [(c.name, c.role) for c in inferred]
+    assert without_reasons(written).features == without_reasons(inferred).features
+    assert written.task == inferred.task
+
+
+def test_columns_are_listed_with_the_reason_and_what_to_do_next(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "shop.v2.csv", "--target", "bought", "--out", "my.yaml"]) == 0
+    out = capsys.readouterr().out
+    for name in ("key", "no", "a: b # c", "when", "shop", "same", "bought"):
+        assert re.search(rf"^{re.escape(name)}  .*  \S+  \S.*$", out, re.MULTILINE), name
+    assert "Task: binary, target 'bought'" in out
+    assert out.endswith("mlpipe fit --config my.yaml\n")
+
+
+def test_the_config_says_why_and_what_each_column_is_used_for(folder: Path) -> None:
+    assert main(["init", "shop.v2.csv", "--target", "bought", "--time", "when", "--group", "shop"]) == 0
+    text = Path("shop.yaml").read_text(encoding="utf-8")
+    assert re.search(r"^    no: +numeric {4}# \S", text.replace("'no'", "no"), re.MULTILINE)
+    assert "    # 'bought' is the target" in text
+    assert "    # 'when' is the time" in text
+    assert "    # 'shop' is the group" in text
+    data = yaml.safe_load(text)["data"]
+    assert (data["time"], data["group"]) == ("when", "shop")
+    assert set(data["columns"]) == {"key", "no", "a: b # c", "same"}
+
+
+def test_nothing_is_overwritten_unless_asked(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["init", "shop.v2.csv", "--target", "bought"]
+    Path("shop.yaml").write_text("mine", encoding="utf-8")
+    assert main(words) == 2
+    assert capsys.readouterr().err.startswith("error: shop.yaml exists;")
+    assert Path("shop.yaml").read_text(encoding="utf-8") == "mine"
+    assert main([*words, "--force"]) == 0
+    assert Path("shop.yaml").read_text(encoding="utf-8") != "mine"
+
+
+def test_without_a_target_the_columns_are_listed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["init", "shop.v2.csv"]) == 2
+    captured = capsys.readouterr()
+    assert [line.split("  ")[0] for line in captured.out.splitlines()[2:]] == [
+        *("key", "no", "a: b # c", "when", "shop", "same", "bought")
+    ]
+    assert captured.err == "error: Which of these columns is to be predicted? Say it with `--target COLUMN`.\n"
+    assert not Path("shop.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["shop.v2.csv", "--target", "bougth"], "Did you mean 'bought'?"),
+        (["shop.v2.csv", "--target", "bought", "--time", "wen"], "Did you mean 'when'?"),
+        (["shop.v2.csv", "--target", "bought", "--out", "none/my.yaml"], "There is no folder none"),
+        (["shp.csv", "--target", "bought"], "shp.csv"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_writes_nothing(
+    words: list[str], sentence: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", *words]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert sentence in err
+    assert list(folder.glob("*.yaml")) == []
+
+
+def test_several_targets_make_a_multilabel_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame({"x": range(60), "a": [i % 2 for i in range(60)], "b": [i % 3 == 0 for i in range(60)]}).write_parquet(
+        "t.parquet"
+    )
+    assert main(["init", "t.parquet", "--target", "a", "--target", "b"]) == 0
+    data = yaml.safe_load(Path("t.yaml").read_text(encoding="utf-8"))["data"]
+    assert (data["target"], data["task"]) == (["a", "b"], "multilabel")
+
+
+def test_the_defaults_in_the_comments_are_the_defaults_in_the_code() -> None:
+    lines = [line.removeprefix("# ") for line in DEFAULTS.splitlines()[1:]]
+    written: dict[str, dict[str, Any]] = yaml.safe_load("\n".join(lines))
+    records = {
+        "features": FeaturesConfig(),
+        "model": TransformerConfig(),
+        "training": TrainingConfig(),
+        "tracking": TrackingConfig(),
+    }
+    for group, record in records.items():
+        assert written[group] == {key: getattr(record, key) for key in written[group]}
+    trainer = inspect.signature(L.Trainer).parameters
+    assert written["trainer"] == {key: trainer[key].default for key in written["trainer"]}
+    assert list(written) == ["features", "model", "training", "trainer", "tracking"]
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=20))
+def test_any_column_name_survives_yaml(name: str) -> None:
+    assert yaml.safe_load(f"{_scalar(name)}: numeric    # why") == {name: "numeric"}

@@ -1,0 +1,101 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from mlpipe.errors import ConfigError
+from mlpipe.training.rundir import RunDirectory, open_run, unique_name, write_json, write_text
+
+
+def make_run(root: Path, name: str) -> RunDirectory:
+    run = RunDirectory.create(root, "adult", name)
+    run.config.write_text("seed_everything: 0\n")
+    return run
+
+
+def test_a_new_run_has_a_name_of_its_own(tmp_path: Path) -> None:
+    first, second = (RunDirectory.create(tmp_path, "adult") for _ in range(2))
+    assert first.path != second.path
+    assert first.path.parent == tmp_path / "adult"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d-[0-9a-f]{4}", first.path.name)
+    assert first.checkpoints.is_dir()
+    assert first.plots.is_dir()
+
+
+def test_names_of_one_second_differ() -> None:
+    assert len({unique_name() for _ in range(20)}) > 15
+
+
+def test_a_path_goes_before_root_and_name(tmp_path: Path) -> None:
+    run = RunDirectory.create("elsewhere", "adult", "name", path=tmp_path / "here")
+    assert run.path == tmp_path / "here"
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    assert RunDirectory.create(path=tmp_path).path == tmp_path
+
+
+def test_a_run_is_not_written_over(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "first")
+    with pytest.raises(ConfigError, match=r"adult/first is not empty: .*`--resume`.*another with `--run`\.$"):
+        RunDirectory.create(tmp_path, "adult", "first")
+    assert run.config.read_text() == "seed_everything: 0\n"
+
+
+def test_resume_takes_up_a_run_or_begins_it(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "first")
+    assert RunDirectory.create(path=run.path, resume=True) == run
+    assert RunDirectory.create(path=tmp_path / "new", resume=True).checkpoints.is_dir()
+
+
+def test_resume_has_to_know_what(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="say which one with `--run DIR`"):
+        RunDirectory.create(tmp_path, "adult", resume=True)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="file is a file; `--run` names a folder"):
+        RunDirectory.create(path=tmp_path / "file", resume=True)
+
+
+def test_open_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "first")
+    make_run(tmp_path, "another")
+    assert open_run(str(run.path)) == run
+    with pytest.raises(ConfigError, match=r"There is no run .*/frist\. Did you mean 'first'\?"):
+        open_run(tmp_path / "adult" / "frist")
+    with pytest.raises(ConfigError, match=r"adult is no run: it has no config\.yaml\. There are: another, first\."):
+        open_run(tmp_path / "adult")
+    with pytest.raises(ConfigError, match=r"plots is no run: it has no config\.yaml\.$"):
+        open_run(run.plots)
+    with pytest.raises(ConfigError, match=r"There is no run .*nowhere/at-all\.$"):
+        open_run(tmp_path / "nowhere" / "at-all")
+
+
+def test_json_reads_back_and_leaves_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "metrics.json"
+    value = {"validation": {"auroc": 0.1 + 0.2}, "note": "Zürich"}
+    write_json(path, value)
+    assert json.loads(path.read_text(encoding="utf-8")) == value
+    assert "Zürich" in path.read_text(encoding="utf-8")
+    write_text(path, "again\n")
+    assert path.read_bytes() == b"again\n"
+    assert [file.name for file in path.parent.iterdir()] == ["metrics.json"]
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.json"
+    write_text(path, "old")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"auroc": float("nan")})
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
