@@ -30,7 +30,7 @@ from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
 from mlpipe.errors import DataError
 from mlpipe.features.config import FeaturesConfig
-from mlpipe.features.frame import json_row
+from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import train

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -20,10 +21,46 @@ from mlpipe.models.transformer import Transformer
 from mlpipe.schema import InputSpec, Schema
 
 CHECKPOINT = "checkpoints/best.ckpt"
-#: What a run directory must hold; the calibration is optional.
-REQUIRED = (CHECKPOINT, "config.yaml", "metrics.json", "sample_row.json", SCHEMA, PREPROCESS)
 #: The network's weights in the checkpoint of `mlpipe.training.module.TabularModule`.
 _PREFIX = "net."
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """The fitted parts of a run, with its best weights.
+
+    Attributes:
+        schema: The raw table and the task.
+        preprocessor: Fitted on the training rows.
+        config: What the model was built from.
+        model: The network, in evaluation mode, on the CPU.
+        temperature: 1.0 without calibration.
+    """
+
+    schema: Schema
+    preprocessor: Preprocessor
+    config: TransformerConfig
+    model: Transformer
+    temperature: float
+
+
+def load_run(run_dir: Path) -> RunContents:
+    """Read the fitted parts of a run.
+
+    Args:
+        run_dir: What `mlpipe fit` left.
+
+    Raises:
+        BundleError: The run directory is incomplete, or its parts do not belong together.
+    """
+    _require(run_dir, CHECKPOINT, SCHEMA, PREPROCESS)
+    preprocessor = Preprocessor.from_dict(_json(run_dir / PREPROCESS))
+    config, model = _load_model(run_dir / CHECKPOINT)
+    if model.spec != preprocessor.input_spec_:
+        raise BundleError(f"{str(run_dir)!r}: {PREPROCESS} and {CHECKPOINT} are of different runs.")
+    calibration = run_dir / "calibration.json"
+    temperature = _json(calibration)["temperature"] if calibration.exists() else 1.0
+    return RunContents(Schema.from_dict(_json(run_dir / SCHEMA)), preprocessor, config, model, temperature)
 
 
 def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
@@ -40,36 +77,27 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         BundleError: The run directory is incomplete, its parts do not belong together, or `out` is taken.
     """
-    if not run_dir.is_dir():
-        raise BundleError(f"There is no run directory at {str(run_dir)!r}.")
-    for name in REQUIRED:
-        if not (run_dir / name).is_file():
-            raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe fit` finish this run before exporting it.")
+    _require(run_dir, "config.yaml", "metrics.json", "sample_row.json")
     check_free(out, overwrite=overwrite)
-    schema = Schema.from_dict(_json(run_dir / SCHEMA))
-    preprocessor = Preprocessor.from_dict(_json(run_dir / PREPROCESS))
-    config, model = _load_model(run_dir)
-    if model.spec != preprocessor.input_spec_:
-        raise BundleError(f"{str(run_dir)!r}: {PREPROCESS} and {CHECKPOINT} are of different runs.")
+    contents = load_run(run_dir)
     metrics, sample_row = _json(run_dir / "metrics.json"), _json(run_dir / "sample_row.json")
-    data = (yaml.safe_load((run_dir / "config.yaml").read_text()) or {}).get("data") or {}
+    data = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))["data"]
     source = data.get("path") or data.get("train")
-    calibration = run_dir / "calibration.json"
     return write_bundle(
         out,
-        schema=schema,
-        preprocessor=preprocessor,
-        model=model,
-        config=config,
-        temperature=_json(calibration)["temperature"] if calibration.exists() else 1.0,
+        schema=contents.schema,
+        preprocessor=contents.preprocessor,
+        model=contents.model,
+        config=contents.config,
+        temperature=contents.temperature,
         metrics=metrics,
         model_card=model_card(
             name=run_dir.resolve().name,
-            schema=schema,
+            schema=contents.schema,
             metrics=metrics,
             sample_row=sample_row,
-            source=None if source is None else Path(source).name,
-            num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            source=None if source is None else PurePath(source).name,
+            num_parameters=sum(parameter.numel() for parameter in contents.model.parameters()),
         ),
         sample_row=sample_row,
         read=data.get("read"),
@@ -77,8 +105,15 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
     )
 
 
-def _load_model(run_dir: Path) -> tuple[TransformerConfig, Transformer]:
-    path = run_dir / CHECKPOINT
+def _require(run_dir: Path, *names: str) -> None:
+    if not run_dir.is_dir():
+        raise BundleError(f"There is no run directory at {str(run_dir)!r}.")
+    for name in names:
+        if not (run_dir / name).is_file():
+            raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe fit` finish this run first.")
+
+
+def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a file cut off, a file of another kind, a pickle that holds more than tensors
@@ -87,7 +122,8 @@ def _load_model(run_dir: Path) -> tuple[TransformerConfig, Transformer]:
     if recipe is None:
         raise BundleError(f"{str(path)!r} was not written by `mlpipe fit`: it does not say which model it is of.")
     config = TransformerConfig.from_dict(recipe["model"])
-    model = Transformer(config, InputSpec.from_dict(recipe["spec"]))
+    with torch.random.fork_rng(devices=[]):  # initialising draws random numbers
+        model = Transformer(config, InputSpec.from_dict(recipe["spec"]))
     weights = {
         name.removeprefix(_PREFIX): value
         for name, value in checkpoint["state_dict"].items()

@@ -61,6 +61,11 @@ class BundleContents:
         """The short hash that names the content."""
         return self.manifest.version
 
+    @property
+    def temperature(self) -> float:
+        """The logits are divided by it before they become probabilities."""
+        return self.manifest.temperature
+
 
 def write_bundle(
     out: Path,

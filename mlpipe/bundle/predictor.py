@@ -20,7 +20,9 @@ from mlpipe.arrays import Arrays
 from mlpipe.bundle.format import BundleContents, read_bundle
 from mlpipe.errors import InputError
 from mlpipe.features.frame import as_frame
+from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.heads import member_average
+from mlpipe.models.transformer import Transformer
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -36,22 +38,37 @@ Outputs = npt.NDArray[np.float32]
 
 
 class Predictor:
-    """A bundle, ready to predict.
+    """A fitted model, ready to predict.
 
-    Attributes:
+    Args:
         schema: The raw table and the task.
-        version: The bundle's version.
-        contents: All else that the bundle holds.
+        preprocessor: From raw rows to arrays, and from the model's outputs to predictions.
+        model: The network, on the CPU; put into evaluation mode.
+        temperature: The logits are divided by it before they become probabilities.
+        version: The bundle's version; empty for a model that is in no bundle yet.
+        read: The options that the training file was read with, as a dict; None: the defaults.
 
     Examples:
         >>> predictor = Predictor.load("runs/census/1/bundle")  # doctest: +SKIP
         >>> predictor.predict({"age": 39, "education": "Bachelors"})  # doctest: +SKIP
     """
 
-    def __init__(self, contents: BundleContents) -> None:
-        self.contents = contents
-        self.schema: Schema = contents.schema
-        self.version: str = contents.version
+    def __init__(
+        self,
+        *,
+        schema: Schema,
+        preprocessor: Preprocessor,
+        model: Transformer,
+        temperature: float = 1.0,
+        version: str = "",
+        read: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.schema = schema
+        self.preprocessor = preprocessor
+        self.model = model.eval()
+        self.temperature = temperature
+        self.version = version
+        self.read = read
 
     @classmethod
     def load(cls, bundle: str | Path) -> Self:
@@ -60,7 +77,19 @@ class Predictor:
         Raises:
             BundleError: Names the file of the bundle that is wrong and says why.
         """
-        return cls(read_bundle(bundle))
+        return cls.of(read_bundle(bundle))
+
+    @classmethod
+    def of(cls, contents: BundleContents) -> Self:
+        """The predictor of a bundle that was read."""
+        return cls(
+            schema=contents.schema,
+            preprocessor=contents.preprocessor,
+            model=contents.model,
+            temperature=contents.temperature,
+            version=contents.version,
+            read=contents.manifest.read,
+        )
 
     def predict(self, rows: Rows, *, batch_size: int = 4096) -> pl.DataFrame:
         """Predict raw rows.
@@ -84,13 +113,13 @@ class Predictor:
         frame = as_frame(rows, self.schema)
         parts = []
         for start in range(0, max(frame.height, 1), batch_size):
-            arrays = self.contents.preprocessor.transform(frame.slice(start, batch_size))
+            arrays = self.preprocessor.transform(frame.slice(start, batch_size))
             outputs_TO = outputs(arrays)
             finite = np.isfinite(outputs_TO).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))
                 raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
-            parts.append(self.contents.preprocessor.target_.decode(outputs_TO))
+            parts.append(self.preprocessor.target_.decode(outputs_TO))
         return pl.concat(parts)
 
     def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> Outputs:
@@ -99,12 +128,12 @@ class Predictor:
         Returns:
             float32 (T, O): probabilities, calibrated, for classification; standardised values for regression.
         """
-        kind, temperature = self.schema.task.kind, self.contents.manifest.temperature
+        kind, temperature = self.schema.task.kind, self.temperature
         outputs = [np.empty((0, self.schema.task.num_outputs), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(arrays), batch_size):
                 part = arrays.take(slice(start, start + batch_size))
-                logits_BKO = self.contents.model(
+                logits_BKO = self.model(
                     torch.from_numpy(part.numeric), torch.from_numpy(part.missing), torch.from_numpy(part.categorical)
                 )
                 outputs.append(member_average(logits_BKO, kind, temperature).numpy())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import glob
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +53,7 @@ def score_file(
     if suffix not in _SINKS:
         raise ConfigError(f"{str(out)!r}: the ending says which format to write; it can be {', '.join(_SINKS)}.")
     _check_out(data, out, overwrite=overwrite)
-    frame = scan(data, read if read is not None else stored_options(predictor.contents.manifest.read))
+    frame = scan(data, read if read is not None else stored_options(predictor.read))
     columns = input_columns(frame, predictor.schema, source=str(data))
     frame = frame.select(columns)
     identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
@@ -95,7 +95,7 @@ def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[s
     return [c.name for c in schema.identifiers if c.name in names] + [c.name for c in schema.features]
 
 
-def stored_options(read: dict[str, Any] | None) -> ReadOptions:
+def stored_options(read: Mapping[str, Any] | None) -> ReadOptions:
     """How the training file was read, for a file that may be of another format."""
     return replace(ReadOptions(**(read or {})), format=None)
 

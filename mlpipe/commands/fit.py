@@ -19,9 +19,9 @@ from mlpipe.bundle.export import export_run
 from mlpipe.commands.tables import print_metrics, print_parts
 from mlpipe.data.config import DataConfig
 from mlpipe.data.datamodule import TabularDataModule
-from mlpipe.data.load import Table, load_table
+from mlpipe.data.load import Part, Table, load_table
 from mlpipe.errors import ConfigError
-from mlpipe.features.frame import json_row
+from mlpipe.features.rows import json_row
 from mlpipe.logs import log_execution_time
 from mlpipe.research.plots import save_run_plots
 from mlpipe.training.callbacks import EpochLog
@@ -94,8 +94,9 @@ def fit(
         tracker.log_hyperparams(config.values)
         loggers.append(tracker)
     trainer = dict(config.trainer)
-    if trainer.get("enable_progress_bar") is None:
-        trainer["enable_progress_bar"] = progress
+    for name in ("enable_progress_bar", "enable_model_summary"):
+        if trainer.get(name) is None:
+            trainer[name] = progress
     if not progress:
         trainer["callbacks"] = [*(trainer.get("callbacks") or []), EpochLog()]
     try:
@@ -145,8 +146,8 @@ def _finish(directory: RunDirectory, table: Table, data: TabularDataModule, trai
     write_json(directory.calibration, {"temperature": trained.temperature})
     write_json(directory.metrics_json, {**trained.metrics, "train_seconds": trained.train_seconds})
     export_run(directory.path, directory.bundle, overwrite=True)
-    part = "test" if "test" in trained.outputs else "validation"
-    save_run_plots(directory, table.schema.task, trained.outputs[part], data, part)
+    part: Part = "test" if "test" in trained.outputs else "validation"
+    save_run_plots(directory, table.schema.task, trained.outputs[part], data, part, trained.uncalibrated[part])
 
 
 def _with_saved_config(args: argparse.Namespace) -> list[str]:

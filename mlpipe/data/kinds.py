@@ -89,8 +89,8 @@ def identifier_reason(name: str, profile: Profile) -> str | None:
         if rows >= 5 * FEW_ROWS and span <= 1.1 * rows:
             return f"whole numbers, almost without a gap, each in one row ({profile.low} to {profile.high})"
     if is_named_identifier(name) and distinct > 0.5 * rows:
-        often = "each in one row" if unique else "most in one row only"
-        return f"its name says so, and of {distinct:,} different values {often}"
+        often = "stand in one row each" if unique else "hardly repeat"
+        return f"its name says so, and its {distinct:,} different values {often}"
     if profile.dtype == pl.String and profile.words < 3 and not _is_number(profile):
         if unique:
             return f"{distinct:,} different words, each in one row"
@@ -139,7 +139,7 @@ def _decide_number(name: str, profile: Profile) -> _Decision:
         if words & (_ID_WORDS | _CODE_WORDS) and profile.distinct <= 0.5 * profile.present:
             reason = f"{profile.distinct:,} whole numbers that its name calls a code, not a quantity"
             return Kind.CATEGORICAL, Role.FEATURE, reason, {}
-        reason = f"whole numbers from {profile.low:,} to {profile.high:,}, {profile.distinct:,} of them different"
+        reason = f"whole numbers from {profile.low} to {profile.high}, {profile.distinct:,} of them different"
         return Kind.NUMERIC, Role.FEATURE, reason, {}
     return Kind.NUMERIC, Role.FEATURE, f"numbers from {float(profile.low):.6g} to {float(profile.high):.6g}", {}
 
@@ -162,10 +162,10 @@ def _decide_text(profile: Profile) -> _Decision:
         return Kind.NUMERIC, Role.FEATURE, reason, {}
     if profile.clocks >= MOST * filled:
         return Kind.DURATION, Role.FEATURE, "text that holds times such as 12:30, read as seconds", {}
-    if profile.words >= 3 and profile.rows >= FEW_ROWS:
-        if profile.share_distinct > 0.5 or (profile.words >= 5 and profile.distinct > 1_000):
-            reason = f"{profile.distinct:,} different texts of {profile.words:.1f} words on average"
-            return Kind.TEXT, Role.FEATURE, reason, {}
+    many = profile.share_distinct > 0.5 or (profile.words >= 5 and profile.distinct > 1_000)
+    if many and profile.words >= 3 and profile.rows >= FEW_ROWS:
+        reason = f"{profile.distinct:,} different texts of {profile.words:.1f} words on average"
+        return Kind.TEXT, Role.FEATURE, reason, {}
     if profile.length >= 100 and profile.share_distinct > 0.5:
         reason = f"{profile.distinct:,} different texts of {profile.length:.0f} letters on average"
         return Kind.TEXT, Role.FEATURE, reason, {}

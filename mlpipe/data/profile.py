@@ -1,8 +1,7 @@
-"""What can be counted about the columns of a table, in one streaming pass.
+"""What can be counted about the columns of a table, in two streaming passes.
 
-What is notable here:
-- Nothing is collected but counts: a table of any size costs one pass. A second one counts distinct values exactly,
-  for the few columns where nearly every row has its own.
+Nothing is collected but counts. In a long table the first pass estimates how many different values a column has;
+the second counts them where one more or less may decide, and where it is cheap.
 """
 
 from __future__ import annotations
@@ -15,8 +14,10 @@ import polars as pl
 
 from mlpipe.data.dates import CLOCK, candidate_formats, parse_dates
 
-#: Up to so many rows distinct values are counted exactly, beyond by HyperLogLog (its error is about 1 %).
+#: In longer tables distinct values are first estimated (HyperLogLog, off by a few per cent).
 EXACT_ROWS = 100_000
+#: Up to so many distinct values are counted exactly all the same.
+FEW_VALUES = 10_000
 #: Rows at the top of the table whose text is looked at for ways of writing dates.
 HEAD_ROWS = 10_000
 
@@ -102,82 +103,107 @@ def profile_table(frame: pl.LazyFrame) -> dict[str, Profile]:
     if text:
         for column in frame.select(text).head(HEAD_ROWS).collect():
             formats[column.name] = tuple(candidate_formats(column.drop_nulls().head(1_000).to_list()))
-    rows = frame.select(pl.len()).collect(engine="streaming").item()
-    counts = [
-        expression.alias(f"{i}.{key}")
-        for i, name in enumerate(names)
-        for key, expression in _counts(name, schema[name], formats.get(name, ()), exact=rows <= EXACT_ROWS).items()
-    ]
-    values = frame.select(counts).collect(engine="streaming").row(0, named=True)
-    facts: list[dict[str, Any]] = [{} for _ in names]
-    for key, value in values.items():
-        i, _, fact = key.partition(".")
-        facts[int(i)][fact] = value
-    profiles = {name: _profile(schema[name], rows, facts[i], formats.get(name, ())) for i, name in enumerate(names)}
-    return profiles if rows <= EXACT_ROWS else _count_exactly(frame, profiles)
+    facts = _collect(frame, {name: _cheap_counts(name, schema[name]) for name in names})
+    rows = facts[names[0]]["rows"]
+    exact = _collect(frame, {name: _exact_counts(name, schema[name], rows, facts[name], formats) for name in names})
+    profiles = {}
+    for name in names:
+        found = facts[name] | exact[name]
+        if (values := found.pop("values", None)) is not None:
+            found |= _of_values(values, formats[name])
+        profiles[name] = _profile(schema[name], found, formats.get(name, ()))
+    return profiles
 
 
-def _counts(name: str, dtype: pl.DataType, formats: tuple[str, ...], *, exact: bool) -> dict[str, pl.Expr]:
-    column = pl.col(name)
-    if isinstance(dtype, NESTED):
-        return {"present": column.count()}
-    if dtype.is_float():
-        column = column.fill_nan(None)
-    counts = {
-        "present": column.count(),
-        "distinct": column.drop_nulls().n_unique() if exact else column.drop_nulls().approx_n_unique(),
-    }
+def _collect(frame: pl.LazyFrame, counts: dict[str, dict[str, pl.Expr]]) -> dict[str, dict[str, Any]]:
+    """All counts of all columns in one pass."""
+    expressions = [e.alias(f"{i}.{key}") for i, facts in enumerate(counts.values()) for key, e in facts.items()]
+    if not expressions:
+        return {name: {} for name in counts}
+    row = frame.select(expressions).collect(engine="streaming")
+    return {name: {key: row[f"{i}.{key}"][0] for key in facts} for i, (name, facts) in enumerate(counts.items())}
+
+
+def _cheap_counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
+    column = _present(name, dtype)
+    counts = {"rows": pl.len(), "present": column.count()}
+    if isinstance(dtype, (*NESTED, pl.Null)):
+        return counts
+    counts["distinct"] = column.drop_nulls().approx_n_unique()
     if dtype.is_numeric():
         counts |= {"low": column.min(), "high": column.max()}
         if dtype.is_float() or dtype.is_decimal():
             counts["whole"] = (column == column.floor()).all()
-    elif not isinstance(dtype, pl.Null):
+    else:
         physical = column.to_physical()  # years beyond 9999 have no place in Python's datetime
         counts |= {"low": physical.min(), "high": physical.max()}
-    if dtype == pl.String:
-        stripped = column.str.strip_chars()
-        counts |= {
-            "blanks": (stripped == "").sum(),
-            "numbers": stripped.cast(pl.Float64, strict=False).is_finite().sum(),
-            "digits": stripped.str.contains(r"^\d+$").sum(),
-            "zeros": stripped.str.contains(r"^0\d+$").sum(),
-            "shortest": stripped.str.len_chars().min(),
-            "longest": stripped.str.len_chars().max(),
-            "length": stripped.str.len_chars().mean(),
-            "words": stripped.str.count_matches(r"\S+").mean(),
-            "booleans": stripped.str.to_lowercase().is_in(["true", "false"]).sum(),
-            "clocks": stripped.str.contains(CLOCK).sum(),
-        }
-        counts |= {f"date{i}": parse_dates(column, format_).count() for i, format_ in enumerate(formats)}
     return counts
 
 
-def _profile(dtype: pl.DataType, rows: int, facts: dict[str, Any], formats: tuple[str, ...]) -> Profile:
-    dates = {format_: facts.pop(f"date{i}") for i, format_ in enumerate(formats)}
-    low, high = facts.get("low"), facts.get("high")
-    whole = facts.pop("whole", dtype.is_integer())
-    if not dtype.is_numeric():
-        facts = {key: value for key, value in facts.items() if key not in ("low", "high")}
+def _exact_counts(
+    name: str, dtype: pl.DataType, rows: int, facts: dict[str, Any], formats: dict[str, tuple[str, ...]]
+) -> dict[str, pl.Expr]:
+    """Counts whose cost depends on how many different values there are."""
+    if isinstance(dtype, (*NESTED, pl.Null)):
+        return {}
+    column = _present(name, dtype)
+    few = facts["distinct"] <= FEW_VALUES
+    if dtype == pl.String and few:
+        # What is true of a word has to be found out once, not once per row.
+        return {"values": column.drop_nulls().value_counts(name="count").implode()}
+    counts: dict[str, pl.Expr] = {}
+    if dtype == pl.String:
+        counts |= _text_counts(column, formats[name], pl.lit(1))
+    if rows <= EXACT_ROWS or (not dtype.is_float() and (few or facts["distinct"] > 0.4 * facts["present"])):
+        counts["distinct"] = column.drop_nulls().n_unique()
+    return counts
+
+
+def _text_counts(column: pl.Expr, formats: tuple[str, ...], times: pl.Expr) -> dict[str, pl.Expr]:
+    """Counts of a column of text of which each value stands for so many rows."""
+    stripped = column.str.strip_chars()
+    length = stripped.str.len_chars()
+    counts = {
+        "blanks": stripped == "",
+        "numbers": stripped.cast(pl.Float64, strict=False).is_finite(),
+        "digits": stripped.str.contains(r"^\d+$"),
+        "zeros": stripped.str.contains(r"^0\d+$"),
+        "length": length,
+        "words": stripped.str.count_matches(r"\S+"),
+        "booleans": stripped.str.to_lowercase().is_in(["true", "false"]),
+        "clocks": stripped.str.contains(CLOCK),
+    }
+    counts |= {f"date{i}": parse_dates(column, format_).is_not_null() for i, format_ in enumerate(formats)}
+    sums = {key: (count.cast(pl.Int64) * times).sum() for key, count in counts.items()}
+    return sums | {"shortest": length.min(), "longest": length.max()}
+
+
+def _of_values(values: pl.Series, formats: tuple[str, ...]) -> dict[str, Any]:
+    frame = values.struct.unnest()
+    word = pl.col(frame.columns[0])
+    counts = _text_counts(word, formats, pl.col("count").cast(pl.Int64))
+    return {
+        "distinct": frame.height,
+        **frame.select(e.alias(key) for key, e in counts.items()).row(0, named=True),
+    }
+
+
+def _present(name: str, dtype: pl.DataType) -> pl.Expr:
+    return pl.col(name).fill_nan(None) if dtype.is_float() else pl.col(name)
+
+
+def _profile(dtype: pl.DataType, facts: dict[str, Any], formats: tuple[str, ...]) -> Profile:
+    dates = {format_: facts.pop(f"date{i}", 0) for i, format_ in enumerate(formats)}
+    low, high = facts.pop("low", None), facts.pop("high", None)
+    present = facts["present"]
+    for key in ("length", "words"):
+        facts[key] = (facts.get(key) or 0) / max(present, 1)
     return Profile(
         dtype=dtype,
-        rows=rows,
-        constant=facts["present"] == 0 or (low is not None and low == high),
-        whole=bool(whole),
+        constant=present == 0 or (low is not None and low == high),
+        low=low if dtype.is_numeric() else None,
+        high=high if dtype.is_numeric() else None,
+        whole=bool(facts.pop("whole", dtype.is_integer())),
         dates=dict(sorted(dates.items(), key=lambda item: -item[1])),
-        **{key: value or 0 if key not in ("low", "high") else value for key, value in facts.items()},
+        **{key: value or 0 for key, value in facts.items()},
     )
-
-
-def _count_exactly(frame: pl.LazyFrame, profiles: dict[str, Profile]) -> dict[str, Profile]:
-    """Distinct values of columns that may be identifiers, where one value more or less decides."""
-    from dataclasses import replace
-
-    close = [
-        name
-        for name, profile in profiles.items()
-        if (profile.dtype.is_integer() or profile.dtype == pl.String) and profile.share_distinct > 0.4
-    ]
-    if not close:
-        return profiles
-    exact = frame.select(pl.col(name).drop_nulls().n_unique() for name in close).collect(engine="streaming")
-    return profiles | {name: replace(profiles[name], distinct=exact[name].item()) for name in close}

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
 from mlpipe.features.typed import refuse_nested
 
@@ -111,9 +111,19 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return features.cast(pl.Float64).fill_null(float("nan")).to_numpy(order="c")
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[Any]:
-        """Names of the features, in the order of `transform`."""
+        """Names of the features, in the order of `transform`.
+
+        Args:
+            input_features: Names of the columns, if the training table had none.
+        """
         check_is_fitted(self, "columns_")
-        names = [feature for name in self.columns_ for feature in self.output_names(name)]
+        given = _check_feature_names_in(self, input_features)
+        # Every output name starts with its column's.
+        names = [
+            f"{column}{feature[len(name) :]}"
+            for name, column in zip(self.columns_, given, strict=True)
+            for feature in self.output_names(name)
+        ]
         return np.asarray(names, dtype=object)
 
     def to_dict(self) -> dict[str, Any]:

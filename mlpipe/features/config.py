@@ -20,8 +20,9 @@ class FeaturesConfig:
             clip), `standard` (mean and standard deviation), or `none`.
         quantile_noise: Noise on the training values when quantiles are fitted, in standard deviations; it spreads
             equal values, so that a value that fills many quantiles lands in their middle. 0: no noise.
-        bins: Edges of the piecewise-linear encoding: `quantile`, `tree` (thresholds of a decision tree on the
-            target), or `none`.
+        bins: Edges of the piecewise-linear encoding: `tempered` (quantiles in which a value that occurs n times
+            counts as the square root of n), `quantile`, `tree` (thresholds of a decision tree on the target), or
+            `none`.
         num_bins: Most bins per number.
         min_frequency: Categories seen less often share one id with those never seen.
         max_categories: The most frequent categories get an id of their own, no more than so many.
@@ -43,7 +44,7 @@ class FeaturesConfig:
 
     numeric: Literal["quantile", "robust", "standard", "none"] = "quantile"
     quantile_noise: float = 1e-5
-    bins: Literal["quantile", "tree", "none"] = "quantile"
+    bins: Literal["tempered", "quantile", "tree", "none"] = "tempered"
     num_bins: int = 48
     min_frequency: int = 1
     max_categories: int = 10_000
@@ -61,7 +62,7 @@ class FeaturesConfig:
     def __post_init__(self) -> None:
         choices = {
             "numeric": ("quantile", "robust", "standard", "none"),
-            "bins": ("quantile", "tree", "none"),
+            "bins": ("tempered", "quantile", "tree", "none"),
             "high_cardinality": ("embed", "hash", "target"),
             "target_transform": ("none", "log"),
         }

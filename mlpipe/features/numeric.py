@@ -133,7 +133,7 @@ class QuantileNormal(NumericTransformer):
     Examples:
         >>> frame = pl.DataFrame({"x": range(11)})
         >>> [round(x, 2) for x in QuantileNormal(noise=0.0).fit_transform(frame)["x"][3:8]]
-        [-0.53, -0.26, 0.0, 0.26, 0.53]
+        [-0.52, -0.25, 0.0, 0.25, 0.52]
     """
 
     def __init__(self, noise: float = 1e-5, seed: int = 0, sample: int = SAMPLE_ROWS) -> None:

@@ -8,6 +8,7 @@ What is notable:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any, Self
@@ -21,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from mlpipe.arrays import Arrays
 from mlpipe.errors import DataError, did_you_mean
 from mlpipe.features.base import ColumnTransformer
-from mlpipe.features.bins import quantile_bins, tree_bins
+from mlpipe.features.bins import quantile_bins, tempered_bins, tree_bins
 from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
@@ -31,6 +32,8 @@ from mlpipe.features.target_mean import TargetMean
 from mlpipe.features.text import HashedNgrams
 from mlpipe.features.typed import number, typed
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, Role, Schema
+
+logger = logging.getLogger(__name__)
 
 #: Rows from which the edges of the piecewise-linear encoding are computed.
 BIN_ROWS = 100_000
@@ -207,6 +210,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for column in self.schema.features:
             value, _ = typed(column, frame.schema[column.name])
             values = frame.select(value.alias(column.name)).to_series()
+            if (flat := _flatness(values)) is not None:
+                logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
             self.transformers_[column.name] = fit_transformers(column, values, target, self.schema.task, self._config)
         self.input_spec_ = self._specify()
         self.input_spec_ = replace(self.input_spec_, numeric=self._with_bins(frame, target))
@@ -242,7 +247,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             elif config.bins == "tree":
                 edges = tree_bins(values, target[present], self.schema.task.kind, config.num_bins, config.seed)
             else:
-                edges = quantile_bins(values, config.num_bins)
+                edges = (tempered_bins if config.bins == "tempered" else quantile_bins)(values, config.num_bins)
             binned.append(replace(feature, bins=edges))
         return tuple(binned)
 
@@ -282,3 +287,12 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if wrong:
             raise DataError(f"The weight column {column.name!r} is null or negative in {wrong:,} rows.")
         return weights.cast(pl.Float32).to_numpy()
+
+
+def _flatness(values: pl.Series) -> str | None:
+    """What is wrong with a column that never varies, or None."""
+    if values.null_count() == len(values):
+        return "has no value"
+    if values.null_count() or (values != values[0]).any():
+        return None
+    return "is constant"

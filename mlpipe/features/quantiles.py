@@ -1,9 +1,9 @@
 """The mathematics of the quantile-normal transform: knots at fit, a piecewise-linear map at transform.
 
 scikit-learn's `QuantileTransformer` interpolates ranks and then calls the normal quantile function for each value.
-Here that function is called for the knots alone; in the outermost two stretches, where it bends, knots are added
-in between. Knots of equal value are merged: the value itself goes to the middle of its ranks, what lies just
-beside it to their ends, as scikit-learn has it.
+Here that function is called for the knots alone; towards the ends, where it bends, knots are added in between.
+Knots of equal value are merged: the value itself goes to the middle of its ranks, what lies just beside it to
+their ends, as scikit-learn has it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ Floats = npt.NDArray[np.float64]
 
 #: Ranks are kept this far from 0 and 1, so that their normal quantiles are finite (5.2 at most).
 RANK_BOUND = 1e-7
-#: Ranks of the knots added in the first stretch (and, mirrored, in the last), as fractions of its width.
-TAIL_FRACTIONS = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.2, 0.35, 0.5, 0.75)
+#: Knots are added until a straight line between two is as near as this to the normal quantile function.
+LARGEST_BEND = 1e-3
 
 
 @dataclass(frozen=True)
@@ -83,40 +83,27 @@ def fit_knots(values: Floats, num_knots: int, noise: float = 0.0, seed: int = 0)
     distinct, first = np.unique(at, return_index=True)
     last = np.append(first[1:], len(at)) - 1
     before, after = ranks[first], ranks[last]
-    knots = (distinct, before, (before + after) / 2, after)
-    return _to_normal(*_with_tails(*knots)) if len(distinct) > 1 else Knots(*(np.zeros(0),) * 4)
+    if len(distinct) < 2:
+        return Knots(*(np.zeros(0),) * 4)
+    distinct, *refined = _refined(distinct, before, (before + after) / 2, after)
+    return Knots(distinct, *(_normal(part) for part in refined))
 
 
-def _with_tails(at: Floats, before: Floats, on: Floats, after: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Knots added in the outermost stretches, on the straight line that joins their ends."""
-    fractions = np.asarray(TAIL_FRACTIONS)
-
-    def between(left: int, fractions: Floats) -> tuple[Floats, Floats]:
-        added = at[left] + fractions * (at[left + 1] - at[left])
-        ranks = after[left] + fractions * (before[left + 1] - after[left])
-        inside = (added > at[left]) & (added < at[left + 1]) & np.append(True, np.diff(added) > 0)
-        return added[inside], ranks[inside]
-
-    low, low_ranks = between(0, fractions)
-    high, high_ranks = between(len(at) - 2, 1 - fractions[::-1])
-    if len(at) == 2:
-        # One stretch is both the first and the last.
-        low, kept = np.unique(np.concatenate((low, high)), return_index=True)
-        low_ranks, high, high_ranks = np.concatenate((low_ranks, high_ranks))[kept], high[:0], high_ranks[:0]
-
-    def insert(ends: Floats, first: Floats, last: Floats) -> Floats:
-        return np.concatenate((ends[:1], first, ends[1:-1], last, ends[-1:]))
-
-    return (
-        insert(at, low, high),
-        insert(before, low_ranks, high_ranks),
-        insert(on, low_ranks, high_ranks),
-        insert(after, low_ranks, high_ranks),
-    )
+def _refined(at: Floats, before: Floats, on: Floats, after: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """Knots halfway in rank wherever the normal quantile function bends too far from a straight line."""
+    while True:
+        low, high = after[:-1], before[1:]
+        middle = (at[:-1] + at[1:]) / 2
+        bend = np.abs(_normal((low + high) / 2) - (_normal(low) + _normal(high)) / 2)
+        split = np.flatnonzero((bend > LARGEST_BEND) & (middle > at[:-1]) & (middle < at[1:]))
+        if len(split) == 0:
+            return at, before, on, after
+        ranks = ((low + high) / 2)[split]
+        at = np.insert(at, split + 1, middle[split])
+        before, on, after = (np.insert(part, split + 1, ranks) for part in (before, on, after))
 
 
-def _to_normal(at: Floats, *ranks: Floats) -> Knots:
+def _normal(ranks: Floats) -> Floats:
+    """The normal distribution's quantiles, finite at the ends."""
     inverse = NormalDist().inv_cdf
-    bounded = (np.clip(part, RANK_BOUND, 1 - RANK_BOUND) for part in ranks)
-    before, on, after = (np.asarray([inverse(float(rank)) for rank in part]) for part in bounded)
-    return Knots(at, before, on, after)
+    return np.asarray([inverse(rank) for rank in ranks.clip(RANK_BOUND, 1 - RANK_BOUND).tolist()])

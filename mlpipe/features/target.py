@@ -85,7 +85,7 @@ class TargetCodec:
         """
         kind, classes = self.task.kind, self.task.classes
         if kind is TaskKind.REGRESSION:
-            return pl.DataFrame({"prediction": self._in_units(outputs[:, 0])})
+            return pl.DataFrame({"prediction": self.in_units(outputs[:, 0])})
         if kind is TaskKind.BINARY:
             outputs = np.concatenate((1 - outputs, outputs), axis=1)
         probabilities = {f"probability_{label_text(c)}": outputs[:, i] for i, c in enumerate(classes)}
@@ -125,7 +125,8 @@ class TargetCodec:
         logs: npt.NDArray[np.float64] = np.log1p(numbers)
         return logs
 
-    def _in_units(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def in_units(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Standardised values, of any shape, in units of the target; regression only."""
         raw = values.astype(np.float64) * self.scale + self.mean
         # log(float64's largest) is 709.8: an output gone wild is large, not infinite.
         return np.expm1(raw.clip(None, 709.0)) if self.transform == "log" else raw
@@ -143,7 +144,7 @@ class TargetCodec:
                 f"{source}: label {label!r} in the target column {values.name!r} is none of the classes "
                 f"({_rows(len(unknown))} such a label).{did_you_mean(str(label), classes)}"
             )
-        return (ids - FIRST_CATEGORY_ID).cast(pl.Int64).to_numpy()
+        return (ids - FIRST_CATEGORY_ID).cast(pl.Int64).to_numpy(writable=True)
 
 
 def label_text(label: Label) -> str:

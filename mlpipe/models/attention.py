@@ -41,7 +41,7 @@ def attend(query_TBHE: Tensor, key_SBHE: Tensor, value_SBHE: Tensor) -> Tensor:
     """
     if query_TBHE.is_cpu and not torch.compiler.is_exporting():
         query, key, value = (tensor.flatten(1, 2).transpose(0, 1) for tensor in (query_TBHE, key_SBHE, value_SBHE))
-        return attend_plainly(query, key, value).transpose(0, 1).unflatten(1, query_TBHE.shape[1:3])
+        return attend_plainly(query, key, value).transpose(0, 1).view(query_TBHE.shape)
     query, key, value = (tensor.permute(1, 2, 0, 3) for tensor in (query_TBHE, key_SBHE, value_SBHE))
     return functional.scaled_dot_product_attention(query, key, value).permute(2, 0, 1, 3)
 

@@ -140,7 +140,10 @@ def _digits(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The parts as matrices: numbers (NaN where missing), then ids of categories, all float64."""
+    """The parts as matrices: numbers (NaN where missing), then ids of categories, all float64.
+
+    A number that no training row has is 0 everywhere: the trees cannot bin it.
+    """
 
     matrices: dict[str, Floats]
     arrays: dict[str, Arrays]
@@ -155,6 +158,9 @@ class _Prepared:
             if part in frames and frames[part].height:
                 arrays[part] = preprocessor.transform(frames[part], with_target=True)
         matrices = {part: _matrix(values) for part, values in arrays.items()}
+        nowhere = np.isnan(matrices["train"]).all(axis=0)
+        for matrix in matrices.values():
+            matrix[:, nowhere] = 0
         return cls(matrices, arrays, preprocessor.input_spec_, preprocessor.target_)
 
 
@@ -174,7 +180,7 @@ def _run(name: str, make: Make, data: _Prepared, kind: TaskKind, seed: int) -> B
     models = [_fit(make, data, kind, target, seed) for target in targets]
     seconds = time.perf_counter() - started
     metrics = {}
-    for part in data.arrays.keys() - {"train"}:
+    for part in (part for part in data.arrays if part != "train"):
         outputs = np.hstack([_outputs(model, data.matrices[part], kind, data.spec.num_outputs) for model in models])
         truth: Any = data.arrays[part].target
         if kind is TaskKind.REGRESSION:
@@ -186,7 +192,7 @@ def _run(name: str, make: Make, data: _Prepared, kind: TaskKind, seed: int) -> B
 def _fit(make: Make, data: _Prepared, kind: TaskKind, target: Values, seed: int) -> Pipeline:
     """One pipeline on one target: of a multilabel task, each label is a binary task."""
     matrix, weight = data.matrices["train"], data.arrays["train"].weight
-    if make is _hist_gradient_boosting and kind is TaskKind.MULTICLASS:
+    if make is _hist_gradient_boosting and kind is not TaskKind.REGRESSION:
         # Boosting runs away on a class of one row, and cannot hold a row of it back for early stopping.
         counted = np.bincount(target)[target] > 1
         matrix, target, weight = matrix[counted], target[counted], None if weight is None else weight[counted]
@@ -219,7 +225,7 @@ def _most_frequent(_spec: InputSpec, kind: TaskKind, _seed: int) -> tuple[Any, A
 
 def _linear(spec: InputSpec, kind: TaskKind, seed: int) -> tuple[Any, Any]:
     numbers, categories = _columns(spec)
-    fill = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    fill = SimpleImputer(strategy="median", add_indicator=True)
     encode = ColumnTransformer(
         [
             ("numbers", make_pipeline(fill, StandardScaler()), numbers),

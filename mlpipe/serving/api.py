@@ -22,7 +22,7 @@ async def read_body(request: Request) -> bytes:
     return await request.body()
 
 
-class BundleAPI(LitAPI):
+class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
     """Answers `POST /predict` with a bundle; see `mlpipe.serving.protocol` for the bodies.
 
     Requests are answered one by one, so a wrong one fails alone; LitServe would fail the whole batch.
@@ -44,16 +44,18 @@ class BundleAPI(LitAPI):
         """
         import torch
 
+        from mlpipe.bundle.format import read_bundle
         from mlpipe.bundle.predictor import Predictor
 
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
         try:
-            self.predictor = Predictor.load(self.bundle)
+            contents = read_bundle(self.bundle)
         except BundleError as error:
             self.failures.put(str(error))
             logging.getLogger("litserve").setLevel(logging.CRITICAL)  # it would print a traceback
             raise
-        self.predictor.predict(self.predictor.contents.sample_request)
+        self.predictor = Predictor.of(contents)
+        self.predictor.predict(contents.sample_request)
 
     def decode_request(self, request: Annotated[bytes, Depends(read_body)]) -> Query:
         """The rows of a body."""

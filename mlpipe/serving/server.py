@@ -16,6 +16,7 @@ import os
 import shlex
 import signal
 import socket
+import sys
 import threading
 import time
 import urllib.error
@@ -31,7 +32,7 @@ from mlpipe.errors import BundleError, ConfigError, did_you_mean
 from mlpipe.serving.api import BundleAPI
 
 MAX_PAYLOAD_BYTES = 64 * 2**20  # an int: LitServe takes the string "64MB" and then refuses every request
-_ADDRESSES = ("127.0.0.1", "0.0.0.0", "::")  # all that LitServe accepts
+_REACHABLE_AT = {"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # all of LitServe's
 _SMALLEST_PORT = 1024
 
 
@@ -86,8 +87,8 @@ def free_port(host: str, port: int) -> int:
     Raises:
         ConfigError: It is taken, not allowed, or the address isn't ours.
     """
-    if host not in _ADDRESSES:
-        raise ConfigError(f"--host {host!r} is not possible.{did_you_mean(host, _ADDRESSES)}")
+    if host not in _REACHABLE_AT:
+        raise ConfigError(f"--host {host!r} is not possible.{did_you_mean(host, _REACHABLE_AT)}")
     if port != 0 and port < _SMALLEST_PORT:
         raise ConfigError(f"--port {port} is not possible; it has to be from {_SMALLEST_PORT} to 65535.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -103,16 +104,15 @@ def free_port(host: str, port: int) -> int:
 
 def _announce(folder: Path, manifest: Manifest, host: str, port: int) -> None:
     """Say where the server is, as soon as its health check says that every worker is ready."""
-    reachable = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)
-    url = f"http://{reachable}:{port}"
+    url = f"http://{_REACHABLE_AT[host]}:{port}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     while True:
         with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
             break
         time.sleep(0.1)
     sample = shlex.quote(str(folder / SAMPLE_REQUEST))
-    print(f"Serving bundle {manifest.version} ({folder}) at {url}", flush=True)
-    print(f"Try: curl {url}/predict -d @{sample}", flush=True)
+    sys.stdout.write(f"Serving bundle {manifest.version} ({folder}) at {url}\nTry: curl {url}/predict -d @{sample}\n")
+    sys.stdout.flush()
 
 
 @contextlib.contextmanager

@@ -160,5 +160,7 @@ class EpochLog(Callback):
     """A line of the log per epoch, for where no progress bar can be shown."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        values = {name: float(f"{float(v):.5g}") for name, v in trainer.callback_metrics.items() if "/" in name}
-        logger.info("Epoch %d of %s", trainer.current_epoch + 1, trainer.max_epochs, extra=values)
+        values = {"train/loss": float(pl_module.epoch_loss)}
+        values |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
+        shown = {name: float(f"{value:.5g}") for name, value in values.items()}
+        logger.info("Epoch %d of %s", trainer.current_epoch + 1, trainer.max_epochs, extra=shown)

@@ -43,6 +43,7 @@ class Trained:
         module: With its best weights, in evaluation mode, on the CPU.
         temperature: What the logits are divided by; 1 for regression.
         outputs: (T, O) averaged, calibrated outputs by part; standardised values for regression.
+        uncalibrated: The same with a temperature of 1.
         metrics: By part, then by name; in target units.
         train_seconds: Wall time of the Trainer's fit.
         epochs: Epochs begun.
@@ -52,6 +53,7 @@ class Trained:
     module: TabularModule
     temperature: float
     outputs: Mapping[Part, npt.NDArray[np.float32]]
+    uncalibrated: Mapping[Part, npt.NDArray[np.float32]]
     metrics: Mapping[Part, Mapping[str, float]]
     train_seconds: float
     epochs: int
@@ -97,8 +99,10 @@ def train(
     last = checkpoints / "last.ckpt"
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
+    rows = len(data.arrays["train"])
     arguments: dict[str, Any] = {
-        "max_epochs": default_epochs(len(data.arrays["train"]), data.batch_size),
+        "max_epochs": default_epochs(rows, data.batch_size),
+        "log_every_n_steps": max(1, min(50, rows // data.batch_size)),
         "gradient_clip_val": 1.0,
         "num_sanity_val_steps": 0,
         **{key: value for key, value in trainer.items() if value is not None},
@@ -114,8 +118,19 @@ def train(
     if best.is_file():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     module = module.cpu().eval()
-    temperature, outputs, metrics = evaluate(module, data, calibrate=training.calibrate)
-    return Trained(module, temperature, outputs, metrics, seconds, runner.current_epoch, interrupt.interrupted)
+    logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in _held_out(data).items()}
+    temperature = _temperature(logits["validation"], data, kind) if training.calibrate else 1.0
+    outputs = {part: member_average(values, kind, temperature) for part, values in logits.items()}
+    return Trained(
+        module=module,
+        temperature=temperature,
+        outputs={part: values.numpy() for part, values in outputs.items()},
+        uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
+        metrics={part: module.metrics(values, *_truth(data.arrays[part])) for part, values in outputs.items()},
+        train_seconds=seconds,
+        epochs=runner.current_epoch,
+        interrupted=interrupt.interrupted,
+    )
 
 
 def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoints: Path, seed: int) -> list[Callback]:
@@ -143,30 +158,18 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
     return callbacks
 
 
-def evaluate(
-    module: TabularModule, data: TabularDataModule, *, calibrate: bool
-) -> tuple[float, dict[Part, npt.NDArray[np.float32]], dict[Part, dict[str, float]]]:
-    """Outputs and metrics of the validation and test rows, after temperature scaling on the validation rows.
+def _held_out(data: TabularDataModule) -> dict[Part, Arrays]:
+    return {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
 
-    Returns:
-        Temperature, outputs (T, O) by part, metrics by part; a part without rows is left out.
-    """
-    temperature = 1.0
-    outputs: dict[Part, npt.NDArray[np.float32]] = {}
-    metrics: dict[Part, dict[str, float]] = {}
-    for part in PARTS[1:]:
-        arrays = data.arrays[part]
-        if not len(arrays):
-            continue
-        logits = predict_logits(module.net, arrays, data.eval_batch_size)
-        target = torch.from_numpy(arrays.target)
-        weight = None if arrays.weight is None else torch.from_numpy(arrays.weight)
-        if part == "validation" and calibrate:
-            temperature = fit_temperature(logits, target, module.kind, weight)
-        averaged = member_average(logits, module.kind, temperature)
-        outputs[part] = averaged.numpy()
-        metrics[part] = module.metrics(averaged, target, weight)
-    return temperature, outputs, metrics
+
+def _truth(arrays: Arrays) -> tuple[Tensor, Tensor | None]:
+    assert arrays.target is not None  # these rows are labelled
+    return torch.from_numpy(arrays.target), None if arrays.weight is None else torch.from_numpy(arrays.weight)
+
+
+def _temperature(logits: Tensor, data: TabularDataModule, kind: TaskKind) -> float:
+    target, weight = _truth(data.arrays["validation"])
+    return fit_temperature(logits, target, kind, weight)
 
 
 @torch.inference_mode()

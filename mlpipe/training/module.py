@@ -90,7 +90,12 @@ class TabularModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss: once, since `self.log` in each step costs as much as a small layer."""
-        self.log("train/loss", self._loss_sum / max(1, self._loss_count))
+        self.log("train/loss", self.epoch_loss)
+
+    @property
+    def epoch_loss(self) -> Tensor:
+        """Mean training loss of the epoch so far."""
+        return self._loss_sum / max(1, self._loss_count)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Collect; a metric of a part is no mean over its batches."""

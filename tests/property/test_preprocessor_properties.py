@@ -1,3 +1,4 @@
+# ruff: noqa: DTZ001  # naive times are what is tested
 """Whatever a table holds, its arrays are finite, in order, and the same for one row as for all rows at once."""
 
 from __future__ import annotations
@@ -7,7 +8,6 @@ from datetime import datetime
 
 import numpy as np
 import polars as pl
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +17,9 @@ from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
 WORDS = ["a", "b", "B", " b ", "3", "3.0", "-0", "1e400", "nan", "", "  ", "é", "日本", "a b c", "x" * 50]
-FLOATS = st.one_of(st.floats(), st.sampled_from([0.0, -0.0, 1.0, 5e-324, -1.7e308, 1.7e308, float("nan"), float("inf")]))
+FLOATS = st.one_of(
+    st.floats(), st.sampled_from([0.0, -0.0, 1.0, 5e-324, -1.7e308, 1.7e308, float("nan"), float("inf")])
+)
 TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))
 
 #: Kind, Polars type and values of each sort of column.
@@ -27,7 +29,11 @@ SORTS = {
     "integer": (Kind.NUMERIC, pl.Int64(), st.integers(-5, 5)),
     "huge": (Kind.NUMERIC, pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
     "unsigned": (Kind.NUMERIC, pl.UInt64(), st.integers(2**64 - 9, 2**64 - 1)),
-    "written": (Kind.NUMERIC, pl.String(), st.sampled_from(["1", " 2 ", "2.5e3", "junk", "", "9007199254740993", "inf"])),
+    "written": (
+        Kind.NUMERIC,
+        pl.String(),
+        st.sampled_from(["1", " 2 ", "2.5e3", "junk", "", "9007199254740993", "inf"]),
+    ),
     "duration": (Kind.DURATION, pl.Duration("ms"), st.timedeltas()),
     "word": (Kind.CATEGORICAL, pl.String(), st.one_of(st.sampled_from(WORDS), st.text(max_size=3))),
     "number": (Kind.CATEGORICAL, pl.Float64(), st.one_of(st.sampled_from([1.0, 2.5, -0.0, 1e300]), FLOATS)),
@@ -36,7 +42,11 @@ SORTS = {
     "moment": (Kind.DATETIME, pl.Datetime("us"), TIMES),
     "local": (Kind.DATETIME, pl.Datetime("ms"), TIMES),
     "day": (Kind.DATE, pl.Date(), TIMES.map(lambda time: time.date())),
-    "stamp": (Kind.DATETIME, pl.String(), st.sampled_from(["2024-03-31 02:30", "2024-02-30", "2024-01-01T00:00:00Z", "?"])),
+    "stamp": (
+        Kind.DATETIME,
+        pl.String(),
+        st.sampled_from(["2024-03-31 02:30", "2024-02-30", "2024-01-01T00:00:00Z", "?"]),
+    ),
     "text": (Kind.TEXT, pl.String(), st.one_of(st.text(max_size=12), st.sampled_from(WORDS))),
 }
 

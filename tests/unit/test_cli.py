@@ -126,6 +126,14 @@ def test_a_typo_is_one_sentence_and_exit_code_2(line: str, sentence: str, capsys
     assert captured.err.count("\n") == 1
 
 
+def test_values_are_parsed(replace_verb: Callable[[str, Run], None]) -> None:
+    verb = Recorder()
+    replace_verb("serve", verb)
+    assert main(["serve", "--port", "9000", "--workers=2", "--", "--bundle"]) == 0
+    (args,) = verb.calls
+    assert (args.port, args.workers, args.bundle) == (9000, 2, "--bundle")
+
+
 def test_the_words_after_fit_are_handed_on_in_order(replace_verb: Callable[[str, Run], None]) -> None:
     verb = Recorder()
     replace_verb("fit", verb)

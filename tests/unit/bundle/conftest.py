@@ -80,7 +80,11 @@ def fit(kind: TaskKind) -> Fitted:
         "member": Kind.BOOLEAN,
         "day": Kind.DATE,
     }
-    roles = {"order id": Role.IDENTIFIER, **dict.fromkeys(kinds, Role.FEATURE), **dict.fromkeys(task.target, Role.TARGET)}
+    roles = {
+        "order id": Role.IDENTIFIER,
+        **dict.fromkeys(kinds, Role.FEATURE),
+        **dict.fromkeys(task.target, Role.TARGET),
+    }
     columns = tuple(
         Column(name, kinds.get(name, Kind.CATEGORICAL), roles.get(name, Role.IGNORED), dtype=str(dtype))
         for name, dtype in frame.schema.items()

@@ -81,7 +81,7 @@ def test_a_metric_that_is_nan_is_written_as_null(binary: Any, tmp_path: Path) ->
 
 def test_a_bundle_is_replaced_only_when_asked(binary: Any, bundle: Path) -> None:
     before = verify(bundle).version
-    with pytest.raises(BundleError, match="There is a bundle at .* already; --force replaces it"):
+    with pytest.raises(BundleError, match=r"There is a bundle at .* already; --force replaces it"):
         binary.write(bundle, temperature=2.0)
     assert verify(bundle).version == before
     binary.write(bundle, temperature=2.0, overwrite=True)
@@ -193,9 +193,15 @@ def test_json_of_another_form_is_refused(bundle: Path, name: str, content: bytes
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": {"width": 16, "num_heads": 2, "widht": 3}}, r"bundle\.json is not .*'?widht'?.* Did you mean 'width'"),
+        (
+            {"model": {"width": 16, "num_heads": 2, "widht": 3}},
+            r"bundle\.json is not .*'?widht'?.* Did you mean 'width'",
+        ),
         ({"model": {"width": -1}}, r"bundle\.json is not .*width"),
-        ({"input_spec": {"numeric": [], "categorical": [], "num_outputs": 1}}, r"preprocess\.json makes other features"),
+        (
+            {"input_spec": {"numeric": [], "categorical": [], "num_outputs": 1}},
+            r"preprocess\.json makes other features",
+        ),
         ({"input_spec": {}}, r"bundle\.json is not as mlpipe writes it \(KeyError"),
         ({"task": {"kind": "regression", "target": ["x"], "classes": []}}, r"schema\.json has another task"),
     ],

@@ -128,6 +128,14 @@ def test_classes_that_training_lacks_or_has_once() -> None:
         assert 0.95 < result.metrics["validation"]["accuracy"] < 1
 
 
+def test_a_single_positive_row_does_not_stop_the_trees() -> None:
+    frame = pl.DataFrame({"x": np.arange(10_200.0), "yes": ["yes"] + ["no"] * 10_199})
+    small = Schema((Column("x", Kind.NUMERIC), Column("yes", Kind.CATEGORICAL, Role.TARGET)), BINARY)
+    frames = {"train": frame[:10_100], "validation": frame[10_100:]}
+    (result,) = run_baselines(small, frames, ["hist_gradient_boosting"])
+    assert result.metrics["validation"]["accuracy"] == 1
+
+
 def test_one_class_in_training_is_answered_all_the_time() -> None:
     frames = split(table())
     frames["train"] = frames["train"].filter(pl.col("yes") == "yes")

@@ -1,0 +1,159 @@
+"""What is to be predicted, from the values of the target column(s)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from mlpipe.data.profile import NESTED, Profile
+from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.schema import Label, Task, TaskKind
+
+#: Whole numbers are classes if there are no more different ones than this, else quantities.
+MOST_NUMBER_CLASSES = 20
+#: More different words than this are no classes.
+MOST_WORD_CLASSES = 1_000
+
+_NEGATIVE_FIRST = (
+    ("no", "yes"),
+    ("n", "y"),
+    ("false", "true"),
+    ("f", "t"),
+    ("off", "on"),
+    ("negative", "positive"),
+    ("neg", "pos"),
+    ("absent", "present"),
+    ("failure", "success"),
+    ("fail", "pass"),
+)
+
+
+def find_targets(target: str | Sequence[str], names: Sequence[str], source: str) -> tuple[str, ...]:
+    """The names of the target columns; `first` and `last` stand for a position if no column is called so.
+
+    Raises:
+        ConfigError: No target is named, or one twice.
+        DataError: There is no such column.
+    """
+    wanted = (target,) if isinstance(target, str) else tuple(target)
+    if not wanted or len(set(wanted)) != len(wanted):
+        raise ConfigError("`data.target` has to name one column, or several different ones.")
+    ends = {"first": names[0], "last": names[-1]}
+    found = tuple(name if name in names else ends.get(name, name) for name in wanted)
+    for name in found:
+        if name not in names:
+            raise DataError(f"{source} has no target column {name!r}.{did_you_mean(name, names)}")
+    return found
+
+
+def infer_task(
+    frame: pl.LazyFrame, targets: Sequence[str], profiles: dict[str, Profile], wanted: str | None, source: str
+) -> Task:
+    """The task that a target's values stand for, or the one that is wanted if they allow it.
+
+    Raises:
+        ConfigError: The wanted task is unknown or does not fit the values.
+        DataError: The values are nothing that can be predicted.
+    """
+    if wanted is not None and wanted not in set(TaskKind):
+        raise ConfigError(f"`data.task` is {wanted!r}.{did_you_mean(wanted, TaskKind)}")
+    for name in targets:
+        _refuse_useless(name, profiles[name], source)
+    if len(targets) > 1 or wanted == TaskKind.MULTILABEL:
+        if wanted not in (None, TaskKind.MULTILABEL):
+            raise ConfigError(f"`data.task` is {wanted!r}, but `data.target` names {len(targets)} columns.")
+        for name in targets:
+            _refuse_no_flag(name, profiles[name], source)
+        return Task(TaskKind.MULTILABEL, tuple(targets), tuple(targets))
+    name = targets[0]
+    profile = profiles[name]
+    kind = TaskKind(wanted) if wanted else _infer_kind(frame, name, profile, source)
+    if kind is TaskKind.REGRESSION:
+        if not _is_quantity(profile):
+            raise ConfigError(
+                f"`data.task` is 'regression', but the target {name!r} in {source} holds {profile.dtype} values that "
+                "are no numbers."
+            )
+        return Task(kind, (name,))
+    labels = _labels(frame, name, profile)
+    if kind is TaskKind.BINARY and len(labels) != 2:
+        shown = ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
+        raise ConfigError(
+            f"`data.task` is 'binary', but the target {name!r} in {source} has {len(labels)} classes ({shown})."
+        )
+    return Task(kind, (name,), tuple(labels))
+
+
+def _infer_kind(frame: pl.LazyFrame, name: str, profile: Profile, source: str) -> TaskKind:
+    if profile.distinct <= 3 and _count(frame, name, profile) == 2:
+        return TaskKind.BINARY
+    if _is_quantity(profile):
+        return TaskKind.MULTICLASS if _are_class_numbers(profile) else TaskKind.REGRESSION
+    if profile.distinct > min(MOST_WORD_CLASSES, profile.present / 2):
+        raise DataError(
+            f"The target {name!r} in {source} has {profile.distinct:,} different words in {profile.present:,} rows; "
+            "these are no classes. Name another column, or say `data.task: multiclass` if they are."
+        )
+    return TaskKind.MULTICLASS
+
+
+def _are_class_numbers(profile: Profile) -> bool:
+    """Whole numbers, few of them, close together, each seen several times; or few texts of digits."""
+    if profile.dtype == pl.String and profile.digits == profile.filled:
+        return profile.distinct <= min(MOST_NUMBER_CLASSES, profile.present / 5)
+    if not profile.whole or profile.distinct > MOST_NUMBER_CLASSES or profile.distinct > profile.present / 5:
+        return False
+    return int(profile.high) - int(profile.low) < 2 * profile.distinct
+
+
+def _is_quantity(profile: Profile) -> bool:
+    return profile.is_number or (profile.dtype == pl.String and 0 < profile.filled <= profile.numbers)
+
+
+def _values(name: str, profile: Profile) -> pl.Expr:
+    column = pl.col(name)
+    return (column.fill_nan(None) if profile.dtype.is_float() else column).drop_nulls()
+
+
+def _count(frame: pl.LazyFrame, name: str, profile: Profile) -> int:
+    return int(frame.select(_values(name, profile).n_unique()).collect(engine="streaming").item())
+
+
+def _labels(frame: pl.LazyFrame, name: str, profile: Profile) -> list[Label]:
+    values: list[Any] = frame.select(_values(name, profile).unique()).collect().to_series().to_list()
+    if (profile.dtype.is_float() and profile.whole) or profile.dtype.is_decimal():
+        values = [int(value) if value == int(value) else float(value) for value in values]
+    if isinstance(profile.dtype, pl.Enum):
+        levels = profile.dtype.categories.to_list()
+        return sorted(values, key=levels.index)
+    values = sorted(values)
+    if len(values) == 2:
+        negative, positive = (str(value).strip().lower() for value in values)
+        if (positive, negative) in _NEGATIVE_FIRST:
+            values.reverse()
+    return values
+
+
+def _refuse_useless(name: str, profile: Profile, source: str) -> None:
+    where = f"The target {name!r} in {source}"
+    if isinstance(profile.dtype, NESTED):
+        raise DataError(f"{where} holds {profile.dtype} values; a target has one value a row.")
+    if profile.filled == 0:
+        raise DataError(f"{where} has no value in any of its {profile.rows:,} rows.")
+    if profile.constant:
+        raise DataError(f"{where} has the same value in every row; there is nothing to learn.")
+    if profile.dtype.is_temporal():
+        raise DataError(f"{where} holds {profile.dtype} values; predict a number, such as the days from a fixed date.")
+
+
+def _refuse_no_flag(name: str, profile: Profile, source: str) -> None:
+    if isinstance(profile.dtype, pl.Boolean):
+        return
+    if profile.is_number and profile.whole and profile.low == 0 and profile.high == 1:
+        return
+    raise DataError(
+        f"The target {name!r} in {source} has to hold 0 and 1, or true and false, in a multilabel task; "
+        f"it holds {profile.dtype} values."
+    )

@@ -1,0 +1,178 @@
+"""Predicting files: every format in and out, rows in order, and nothing half-written or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from mlpipe.bundle import scoring
+from mlpipe.bundle.predictor import Predictor
+from mlpipe.data.read import ReadOptions
+from mlpipe.errors import ConfigError, DataError
+from mlpipe.schema import TaskKind
+
+READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
+    ".parquet": pl.read_parquet,
+    ".csv": pl.read_csv,
+    ".ndjson": pl.read_ndjson,
+    ".jsonl": pl.read_ndjson,
+    ".arrow": pl.read_ipc,
+    ".ipc": pl.read_ipc,
+}
+
+
+@pytest.fixture
+def predictor(binary: Any, tmp_path: Path) -> Predictor:
+    return Predictor.load(binary.write(tmp_path / "bundle"))
+
+
+@pytest.fixture
+def rows(binary: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "rows.csv"
+    binary.frame.write_csv(path)
+    return path
+
+
+@pytest.mark.parametrize("ending", READERS)
+def test_identifiers_come_first_then_the_predictions(
+    binary: Any, predictor: Predictor, rows: Path, tmp_path: Path, ending: str
+) -> None:
+    out = tmp_path / f"out{ending}"
+    assert predictor.predict_file(rows, out) == 300
+    expected = pl.concat([binary.frame.select("order id"), predictor.predict(binary.frame)], how="horizontal")
+    assert_frame_equal(READERS[ending](out), expected, check_dtypes=False, abs_tol=1e-5)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".ndjson", ".arrow"])
+def test_every_format_that_is_read_gives_the_same(
+    binary: Any, predictor: Predictor, rows: Path, tmp_path: Path, ending: str
+) -> None:
+    predictor.predict_file(rows, tmp_path / "expected.parquet")
+    source = tmp_path / f"in{ending}"
+    frame = binary.frame
+    writers = {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".ndjson": frame.write_ndjson}
+    writers.get(ending, frame.write_ipc)(source)
+    predictor.predict_file(source, tmp_path / "out.parquet")
+    assert_frame_equal(pl.read_parquet(tmp_path / "out.parquet"), pl.read_parquet(tmp_path / "expected.parquet"))
+
+
+def test_order_is_kept_over_many_batches(binary: Any, predictor: Predictor, tmp_path: Path) -> None:
+    many = pl.concat([binary.frame.select("age", "visits", "city", "member", "day")] * 100).with_row_index("order id")
+    many.write_parquet(tmp_path / "many.parquet", row_group_size=1000)
+    assert predictor.predict_file(tmp_path / "many.parquet", tmp_path / "out.parquet", batch_size=512) == 30_000
+    out = pl.read_parquet(tmp_path / "out.parquet")
+    assert out["order id"].to_list() == list(range(30_000))
+    once = predictor.predict(binary.frame)
+    assert_frame_equal(out.drop("order id"), pl.concat([once] * 100), abs_tol=1e-5)
+
+
+def test_a_multilabel_prediction_is_a_list_or_in_csv_joined(fitted: Callable[[TaskKind], Any], tmp_path: Path) -> None:
+    source = fitted(TaskKind.MULTILABEL)
+    predictor = Predictor.load(source.write(tmp_path / "bundle"))
+    source.frame.write_parquet(tmp_path / "in.parquet")
+    for ending in (".parquet", ".csv"):
+        predictor.predict_file(tmp_path / "in.parquet", tmp_path / f"out{ending}")
+    lists = pl.read_parquet(tmp_path / "out.parquet")["prediction"]
+    assert lists.dtype == pl.List(pl.String)
+    assert lists.list.len().n_unique() > 1
+    joined = pl.read_csv(tmp_path / "out.csv")["prediction"].fill_null("")
+    assert joined.to_list() == lists.list.join("|").to_list()
+
+
+def test_a_file_without_target_and_identifier_is_enough(binary: Any, predictor: Predictor, tmp_path: Path) -> None:
+    features = ["age", "visits", "city", "member", "day"]
+    binary.frame.select(*features, pl.lit("x").alias("something else")).write_csv(tmp_path / "in.csv")
+    predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert pl.read_csv(tmp_path / "out.csv").columns == [
+        "prediction",
+        "probability_no",
+        "probability_yes",
+        "confidence",
+    ]
+
+
+def test_files_are_read_as_the_training_file_was(binary: Any, rows: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.csv"
+    binary.frame.drop("bought").write_csv(odd, separator=";", null_value="-")
+    options = {
+        "format": "csv",
+        "separator": ";",
+        "null_values": ["-"],
+        "dtypes": {"age": "Float64", "bought": "String"},
+    }
+    predictor = Predictor.load(binary.write(tmp_path / "with options", read=options))
+    predictor.predict_file(odd, tmp_path / "out.parquet")
+    predictor.predict_file(rows, tmp_path / "expected.parquet", ReadOptions())
+    assert_frame_equal(pl.read_parquet(tmp_path / "out.parquet"), pl.read_parquet(tmp_path / "expected.parquet"))
+    # The same table in another format is no worse.
+    binary.frame.write_parquet(tmp_path / "in.parquet")
+    predictor.predict_file(tmp_path / "in.parquet", tmp_path / "again.parquet")
+    assert_frame_equal(pl.read_parquet(tmp_path / "again.parquet"), pl.read_parquet(tmp_path / "expected.parquet"))
+
+
+def test_a_missing_column_is_named_with_the_closest(binary: Any, predictor: Predictor, tmp_path: Path) -> None:
+    binary.frame.rename({"visits": "visit"}).write_csv(tmp_path / "in.csv")
+    with pytest.raises(
+        DataError, match=r"in\.csv has no column 'visits', which the model needs\. Did you mean 'visit'\?"
+    ):
+        predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv")
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["out.xlsx", "out", "out.csv.gz"])
+def test_an_unknown_ending_is_refused(predictor: Predictor, rows: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigError, match=r"the ending says which format to write; it can be \.parquet, \.csv"):
+        predictor.predict_file(rows, tmp_path / name)
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "glob"])
+def test_the_input_is_never_overwritten(predictor: Predictor, rows: Path, tmp_path: Path, how: str) -> None:
+    (tmp_path / "link.csv").symlink_to(rows)
+    data = str(tmp_path / "row*.csv") if how == "glob" else rows
+    out = tmp_path / "link.csv" if how == "link" else rows
+    before = rows.read_bytes()
+    with pytest.raises(ConfigError, match="is the file to be predicted"):
+        predictor.predict_file(data, out, overwrite=True)
+    assert rows.read_bytes() == before
+
+
+def test_another_file_is_overwritten_only_when_asked(predictor: Predictor, rows: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    out.write_text("precious")
+    with pytest.raises(ConfigError, match=r"out\.csv' exists already; --force replaces it"):
+        predictor.predict_file(rows, out)
+    assert out.read_text() == "precious"
+    assert predictor.predict_file(rows, out, overwrite=True) == 300
+    assert out.read_text().startswith("order id,prediction,")
+
+
+def test_a_folder_that_is_not_there_is_named(predictor: Predictor, rows: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no folder"):
+        predictor.predict_file(rows, tmp_path / "nowhere" / "out.csv")
+
+
+def test_a_failure_on_the_way_leaves_nothing(
+    predictor: Predictor, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(path.name for path in tmp_path.iterdir())
+    outputs = predictor.predict_arrays
+
+    def fail_later(arrays: Any) -> Any:
+        if len(arrays):
+            raise DataError("the third row is bad")
+        return outputs(arrays)
+
+    monkeypatch.setattr(predictor, "predict_arrays", fail_later)
+    with pytest.raises(DataError, match="the third row is bad"):
+        predictor.predict_file(rows, tmp_path / "out.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_the_stored_options_are_not_bound_to_the_training_files_format() -> None:
+    assert scoring.stored_options({"format": "csv", "separator": ";"}) == ReadOptions(separator=";")
+    assert scoring.stored_options(None) == ReadOptions()

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from mlpipe.features import categorical
+from mlpipe.features.categorical import CategoryEncoder, HashEncoder, text_hashes
+
+
+def ids(encoder: CategoryEncoder, values: object) -> list[int]:
+    made: list[int] = encoder.transform(pl.DataFrame({"x": values}))["x"].to_list()
+    return made
+
+
+def fitted(values: object, **arguments: object) -> CategoryEncoder:
+    return CategoryEncoder(**arguments).fit(pl.DataFrame({"x": values}))  # type: ignore[arg-type]
+
+
+def test_the_vocabulary_is_sorted_by_text_whatever_the_order_of_rows() -> None:
+    assert fitted(["b", "c", "a"]).columns_ == fitted(["a", "b", "c", "c"]).columns_
+    assert ids(fitted(["b", "c", "a"]), ["a", "b", "c"]) == [3, 4, 5]
+
+
+def test_null_and_unseen_have_ids_of_their_own() -> None:
+    assert ids(fitted(["a", None]), ["a", None, "b", "", "  "]) == [3, 1, 2, 1, 1]
+
+
+def test_rare_categories_share_the_unseen_id() -> None:
+    encoder = fitted(["a", "a", "b", "c", "c"], min_frequency=2)
+    assert ids(encoder, ["a", "b", "c", "d"]) == [3, 2, 4, 2]
+    assert encoder.cardinalities("x") == [5]
+
+
+def test_only_the_most_frequent_get_an_id_and_ties_go_by_text() -> None:
+    encoder = fitted(["z", "z", "b", "a", "c"], max_categories=2)
+    assert encoder.columns_["x"]["vocabulary"] == ["a", "z"]
+    assert encoder.columns_["x"]["distinct"] == 4
+
+
+def test_an_enum_keeps_its_order() -> None:
+    sizes = pl.Series(["small", "large", "medium"], dtype=pl.Enum(["small", "medium", "large"]))
+    assert ids(fitted(sizes), ["small", "medium", "large"]) == [3, 4, 5]
+
+
+def test_declared_levels_keep_their_order_and_others_follow() -> None:
+    encoder = fitted(["low", "high", "else"], levels={"x": ["low", "mid", "high"]})
+    assert encoder.columns_["x"]["vocabulary"] == ["low", "high", "else"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [3, None, 10],
+        [3.0, None, 10.0],
+        ["3", None, "10"],
+        ["3.0", None, " 10 "],
+        pl.Series([3, None, 10]).cast(pl.Decimal(8, 2)),
+        pl.Series(["3", None, "10"], dtype=pl.Categorical),
+    ],
+    ids=["int", "float", "text", "text of floats", "decimal", "categorical"],
+)
+def test_a_number_is_one_category_in_every_type(values: object) -> None:
+    for encoder in (fitted([3, 10]), fitted(values)):
+        # By text, 10 comes before 3.
+        assert ids(encoder, values) == [4, 1, 3]
+
+
+def test_numbers_that_are_not_whole_are_written_as_short_as_they_read_back() -> None:
+    encoder = fitted([0.1, 1e-7, 2.50])
+    assert encoder.columns_["x"]["vocabulary"] == ["0.1", "1e-7", "2.5"]
+    assert ids(encoder, ["2.50", "0.10", "0.0000001"]) == [5, 3, 4]
+
+
+def test_nan_and_infinite_are_null_as_floats_but_words_as_text() -> None:
+    encoder = fitted(["nan", "a"])
+    assert ids(encoder, ["nan"]) == [4]
+    assert ids(encoder, [float("nan"), float("inf")]) == [1, 1]
+
+
+@pytest.mark.parametrize("values", [[True, False, None], ["true", "false", None]])
+def test_booleans_are_categories_of_three_values(values: object) -> None:
+    assert ids(fitted([True, False, None]), values) == [4, 3, 1]
+
+
+def test_an_all_null_column_has_an_empty_vocabulary() -> None:
+    encoder = fitted(pl.Series([None, None], dtype=pl.String))
+    assert encoder.cardinalities("x") == [3]
+    assert ids(encoder, ["a", None]) == [2, 1]
+
+
+def test_many_rows_are_looked_up_as_a_few_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = ["a", " b", "3.0", None, "zebra", ""] * 50
+    encoder = fitted(["a", "b", "3"])
+    few = ids(encoder, values)
+    monkeypatch.setattr(categorical, "FEW_ROWS", 0)
+    assert ids(encoder, values) == few
+    assert few[:6] == [4, 5, 3, 1, 2, 1]
+
+
+def test_hashed_ids_are_the_same_everywhere() -> None:
+    # Written down once: a bundle made on another machine or with another version has to agree.
+    assert text_hashes(pl.Series(["", "a", "é"])).tolist() == [
+        16294208416658607535,
+        3187963305867457774,
+        1136047645494374104,
+    ]
+
+
+def test_hashed_ids_stay_within_the_buckets() -> None:
+    frame = pl.DataFrame({"x": [*range(1000), None]})
+    encoder = HashEncoder(buckets=16).fit(frame)
+    made = encoder.transform(frame)["x"]
+    assert made[-1] == 1
+    assert sorted(made.unique().to_list()) == [1, *range(3, 19)]
+    assert encoder.cardinalities("x") == [19]
+    assert encoder.transform(frame.cast(pl.String))["x"].equals(made)
