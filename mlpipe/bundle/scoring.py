@@ -9,10 +9,13 @@ waits for that thread, a query from it can wait for the engine, without end (see
 from __future__ import annotations
 
 import glob
+import logging
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +23,21 @@ import polars as pl
 
 from mlpipe.data.read import ReadOptions, scan
 from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.features.frame import count_unreadable
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
     from mlpipe.arrays import Arrays
     from mlpipe.bundle.predictor import Outputs, Predictor
 
+logger = logging.getLogger(__name__)
+
 #: Between the labels of a multilabel prediction where a cell holds text only.
 LABEL_SEPARATOR = "|"
 
 _SINKS: dict[str, Callable[[pl.LazyFrame, Path], Any]] = {
-    ".parquet": pl.LazyFrame.sink_parquet,
+    # A row group is held in memory until it is full.
+    ".parquet": partial(pl.LazyFrame.sink_parquet, row_group_size=2**16),
     ".csv": pl.LazyFrame.sink_csv,
     ".ndjson": pl.LazyFrame.sink_ndjson,
     ".jsonl": pl.LazyFrame.sink_ndjson,
@@ -58,6 +65,7 @@ def score_file(
     frame = frame.select(columns)
     identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
     heights: list[int] = []
+    unreadable: list[dict[str, int]] = []
 
     # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
     # after a second Ctrl-C.
@@ -71,12 +79,15 @@ def score_file(
             if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
                 predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
             heights.append(batch.height)
+            unreadable.append(count_unreadable(batch, predictor.schema))
             return pl.concat([batch.select(identifiers), predictions], how="horizontal")
 
         schema = predict(pl.DataFrame(schema=frame.collect_schema())).schema
         part = Path(folder) / out.name
         _SINKS[suffix](frame.map_batches(predict, schema=schema, streamable=True), part)
         part.replace(out)
+    for name, count in sum(map(Counter, unreadable), Counter()).items():
+        logger.warning("%s: %d values of %r could not be read and were taken as missing.", data, count, name)
     return sum(heights)
 
 

@@ -133,7 +133,7 @@ def _ui(parser: Parser) -> None:
 
 def _example(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", choices=("flights",), help="which table: flights")
-    parser.add_argument("--out", metavar="FILE", required=True, help="the file to write: .csv or .parquet")
+    parser.add_argument("--out", metavar="FILE", required=True, help="the file to write: .parquet, .csv, …")
     parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
 
 

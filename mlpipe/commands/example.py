@@ -12,15 +12,15 @@ def run(args: argparse.Namespace) -> int:
     """Write the table to `--out`.
 
     Raises:
-        ConfigError: The file exists, or its folder doesn't.
+        ConfigError: The file exists, its folder doesn't, or its ending names no format.
+        DataError: The package that holds the data is not installed.
     """
     from mlpipe.data.flights import write_flights
 
     out = Path(args.out)
     if out.exists() and not args.force:
         raise ConfigError(f"{out} exists; give another name with `--out`, or `--force` to overwrite it.")
-    if not out.parent.is_dir():
-        raise ConfigError(f"There is no folder {out.parent}, in which {out.name} is to be written.")
-    write_flights(out)
-    print(f"Wrote {out}. Next:\n  mlpipe init {out} --target ...")
+    rows = write_flights(out)
+    print(f"Wrote {rows:,} flights to {out}; `late` says whether one arrived late. Next:")
+    print(f"  mlpipe init {out} --target late")
     return 0

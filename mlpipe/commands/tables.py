@@ -43,8 +43,22 @@ def number(value: Any) -> str:
     """
     if value is None:
         return "–"
+    if isinstance(value, Mapping):
+        return shares(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.4f}" if abs(value) < 1000 else f"{value:,.1f}"
+
+
+def shares(classes: Mapping[str, float], most: int = 5) -> str:
+    """Classes by their share, the largest first.
+
+    Examples:
+        >>> shares({"no": 0.2, "yes": 0.8})
+        'yes 80.0%, no 20.0%'
+    """
+    ordered = sorted(classes.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {share:.1%}" for name, share in ordered[:most])
+    return shown + (f", … {len(ordered)} classes" if len(ordered) > most else "")

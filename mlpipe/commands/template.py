@@ -94,7 +94,7 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
         yield f"  time: {_scalar(config.time)}"
     if config.group is not None:
         yield f"  group: {_scalar(config.group)}"
-    yield "  read:    # as detected; files that come later are read the same way"
+    yield "  read:    # as detected"
     yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read))
     yield "  split:"
     yield f"    method: auto    # here: {_split_method(schema)}; or random, stratified, group, time, column"
@@ -113,11 +113,11 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
 
 
 def _resolved(read: ReadOptions) -> Iterator[tuple[str, Any]]:
-    """The fields that detection has filled in."""
+    """The fields that detection has filled in, but for the long ones, which it finds again in the same file."""
     unset = ReadOptions()
     for field in dataclasses.fields(read):
         value = getattr(read, field.name)
-        if value != getattr(unset, field.name):
+        if value != getattr(unset, field.name) and field.name not in ("null_values", "dtypes"):
             yield field.name, value
 
 
@@ -131,5 +131,7 @@ def _split_method(schema: Schema) -> str:
 
 def _scalar(value: Any) -> str:
     """A value on one line, quoted where YAML would otherwise take it for something else."""
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1_000_000)
+    # Unprintable characters are escaped; PyYAML writes some of them (U+0085) such that it can't read them back.
+    readable = str(value).isprintable()
+    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, width=1_000_000)
     return text.removesuffix("\n").removesuffix("\n...")

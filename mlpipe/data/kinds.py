@@ -79,7 +79,7 @@ def is_named_identifier(name: str) -> bool:
 def identifier_reason(name: str, profile: Profile) -> str | None:
     """Why a column identifies rows and says nothing about them; None if it may say something."""
     rows, distinct = profile.present, profile.distinct
-    if rows < FEW_ROWS or not (profile.dtype.is_integer() or profile.dtype == pl.String):
+    if rows < FEW_ROWS or not (profile.dtype.is_integer() or profile.dtype == pl.String) or _is_time(profile):
         return None
     unique = distinct == rows == profile.rows
     if profile.dtype.is_integer() and unique:
@@ -187,6 +187,11 @@ def _zone(profile: Profile, format_: str | None) -> str | None:
     if isinstance(profile.dtype, pl.Datetime):
         return profile.dtype.time_zone
     return "UTC" if format_ and has_zone(format_) else None
+
+
+def _is_time(profile: Profile) -> bool:
+    fitting = max([profile.clocks, *(profile.dates or {}).values()])
+    return profile.filled > 0 and fitting >= MOST * profile.filled
 
 
 def _is_number(profile: Profile) -> bool:

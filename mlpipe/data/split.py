@@ -1,10 +1,9 @@
 """Which rows are for training, which for validation, which for the test.
 
 What is notable here:
-- The order behind every draw is a hash of row positions and the seed, not a random generator: the same rows on every
-  machine, with every version of every library, and with any number of threads.
-- A split by time never cuts through rows of the same time; a split by group never through a group. With both, whole
-  groups are ordered by the time of their last row.
+- `auto` does what the columns call for: a table with an entity column is never split through an entity, one with a
+  time column never tested on what came before its training rows.
+- An empty part that was asked for is an error here, and not a metric of nothing later on.
 """
 
 from __future__ import annotations
@@ -17,27 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlpipe.data.partition import PARTS, by_column, by_group, by_time, codes, draw
 from mlpipe.errors import ConfigError, DataError, did_you_mean
-from mlpipe.features.sample import mix
-from mlpipe.features.typed import category, number, typed
-from mlpipe.schema import Column, Kind, Role, Schema, TaskKind
+from mlpipe.features.typed import category, number
+from mlpipe.schema import Column, Role, Schema, TaskKind
 
 METHODS = ("auto", "random", "stratified", "group", "time", "column")
-PARTS = ("train", "validation", "test")
-_PART_WORDS = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
 Positions = npt.NDArray[np.int64]
-#: 0 for training, 1 for validation, 2 for test.
-Parts = npt.NDArray[np.int8]
 
 
 @dataclass(frozen=True)
@@ -105,17 +90,17 @@ def split_rows(frame: pl.DataFrame, schema: Schema, config: SplitConfig = SplitC
         DataError: A part that was asked for would be empty, or a value of the split column belongs to no part.
     """
     method = _method(schema, config)
+    shares = (config.validation, config.test)
+    stratified = method == "stratified" or (method == "column" and _has_classes(schema))
+    classes = _classes(frame, schema) if stratified else None
     if method == "column":
-        parts = _by_column(frame, schema, config)
+        parts = by_column(frame, str(config.column), config.values, classes, shares, config.seed)
     elif method == "group":
-        parts = _by_group(frame, schema, config)
+        parts = by_group(frame, _with_role(schema, Role.GROUP), schema.with_role(Role.TIME), shares, config.seed)
     elif method == "time":
-        parts = _by_time(frame, _with_role(schema, Role.TIME), config)
+        parts = by_time(frame, _with_role(schema, Role.TIME), shares)
     else:
-        shares = (config.validation, config.test)
-        parts = draw(
-            _classes(frame, schema) if method == "stratified" else np.zeros(len(frame), int), shares, config.seed
-        )
+        parts = draw(frame.height, classes, shares, config.seed)
     split = Split(*(np.flatnonzero(parts == i) for i in range(3)))
     asked = {"train": True, "validation": config.validation > 0, "test": config.test > 0}
     for name, wanted in asked.items():
@@ -142,47 +127,8 @@ def describe_split(frames: Mapping[str, pl.DataFrame], schema: Schema) -> list[d
     return records
 
 
-def draw(classes: npt.NDArray[np.int64], shares: tuple[float, float], seed: int) -> Parts:
-    """Draw shares of the rows for validation and test, the same shares of every class.
-
-    A class of one or two rows stays in training. Where a class's share is no whole number, the classes with the
-    largest remainders get a row more, so that the parts have the sizes that were asked for.
-
-    Args:
-        classes: (N,) class of each row, from 0.
-        shares: Of validation and of test.
-        seed: Of the draw.
-
-    Returns:
-        (N,) 0 for training, 1 for validation, 2 for test.
-    """
-    rows = len(classes)
-    counts = np.bincount(classes)
-    test = _quotas(counts, shares[1], np.where(counts < 3, 0, counts - 1))
-    validation = _quotas(counts, shares[0], np.where(counts < 3, 0, counts - 1 - test))
-    order = np.lexsort((mix(np.arange(rows, dtype=np.uint64), seed), classes))
-    rank = np.empty(rows, dtype=np.int64)
-    rank[order] = np.arange(rows) - (np.cumsum(counts) - counts)[classes[order]]
-    held_out = (rank < (test + validation)[classes]).astype(np.int8)
-    return held_out + (rank < test[classes])
-
-
-def _quotas(counts: Positions, share: float, most: Positions) -> Positions:
-    """Rows of each class: `share` of all rows in total, at least one, as far as `most` allows."""
-    if share == 0 or len(counts) == 0:
-        return np.zeros_like(counts)
-    exact = counts * share
-    quotas = np.minimum(np.floor(exact).astype(np.int64), most)
-    total = max(round(counts.sum() * share), 1)
-    for i in np.argsort(-(exact - np.floor(exact)), kind="stable"):
-        if quotas.sum() >= total:
-            break
-        quotas[i] += quotas[i] < most[i]
-    return quotas
-
-
 def _method(schema: Schema, config: SplitConfig) -> str:
-    if config.method == "stratified" and schema.task.kind in (TaskKind.REGRESSION, TaskKind.MULTILABEL):
+    if config.method == "stratified" and not _has_classes(schema):
         raise ConfigError(
             f"`data.split.method` is 'stratified', which a {schema.task.kind} task cannot be; say 'random'."
         )
@@ -193,7 +139,7 @@ def _method(schema: Schema, config: SplitConfig) -> str:
     for role in (Role.GROUP, Role.TIME):
         if schema.with_role(role) is not None:
             return role.value
-    return "stratified" if schema.task.kind in (TaskKind.BINARY, TaskKind.MULTICLASS) else "random"
+    return "stratified" if _has_classes(schema) else "random"
 
 
 def _with_role(schema: Schema, role: Role) -> Column:
@@ -203,155 +149,13 @@ def _with_role(schema: Schema, role: Role) -> Column:
     return column
 
 
+def _has_classes(schema: Schema) -> bool:
+    return schema.task.kind in (TaskKind.BINARY, TaskKind.MULTICLASS)
+
+
 def _classes(frame: pl.DataFrame, schema: Schema) -> Positions:
     name = schema.task.target[0]
-    return _codes(frame.select(category(pl.col(name), frame.schema[name])).to_series())
-
-
-def _codes(text: pl.Series) -> Positions:
-    """Each value's rank among the different ones; null is one of them."""
-    ranks = text.rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
-    return ranks - ranks.min() if len(ranks) else ranks
-
-
-def _by_column(frame: pl.DataFrame, schema: Schema, config: SplitConfig) -> Parts:
-    name = config.column
-    if name is None or name not in frame.columns:
-        raise DataError(
-            f"`data.split.column` names {name!r}, which is no column.{did_you_mean(str(name), frame.columns)}"
-        )
-    text = frame.select(_text(name, frame.schema[name])).to_series()
-    part_of = {word: part for word, part in _PART_WORDS.items()}
-    if config.values is not None:
-        part_of = {}
-        for part, values in config.values.items():
-            for value in (
-                pl.DataFrame({"v": values}, strict=False)
-                .select(_text("v", pl.Series(values, strict=False).dtype))
-                .to_series()
-            ):
-                if part_of.setdefault(value, part) != part:
-                    raise ConfigError(f"`data.split.values` names {value!r} for {part_of[value]} and for {part}.")
-    else:
-        text = text.str.to_lowercase()
-    present = text.unique().to_list()
-    for value in present:
-        if value not in part_of:
-            raise DataError(
-                f"Column {name!r}, which splits the rows, holds {value!r}, which belongs to no part; list it in "
-                f"`data.split.values`.{did_you_mean(str(value), part_of)}"
-            )
-    if config.values is not None and (absent := [value for value in part_of if value not in present]):
-        raise DataError(f"`data.split.values` names {absent[0]!r}, which column {name!r} never holds.")
-    found = {part_of[value] for value in present}
-    parts = (
-        text.replace_strict({value: PARTS.index(part_of[value]) for value in present}, return_dtype=pl.Int8)
-        .to_numpy()
-        .copy()
-    )
-    shares = [
-        0.0 if part in found else share for part, share in (("validation", config.validation), ("test", config.test))
-    ]
-    if any(shares) and (train := np.flatnonzero(parts == 0)).size:
-        stratified = schema.task.kind in (TaskKind.BINARY, TaskKind.MULTICLASS)
-        classes = _classes(frame[train], schema) if stratified else np.zeros(len(train), int)
-        parts[train] = draw(classes, (shares[0], shares[1]), config.seed)
-    return parts
-
-
-def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
-    return column.cast(pl.String) if dtype.is_temporal() else category(column, dtype)
-
-
-def _by_group(frame: pl.DataFrame, schema: Schema, config: SplitConfig) -> Parts:
-    """Whole groups, drawn, or those with the latest last row if there is a time, until a part is full."""
-    column = _with_role(schema, Role.GROUP)
-    codes = _codes(frame.select(_text(column.name, frame.schema[column.name])).to_series())
-    counts = np.bincount(codes)
-    needed = 1 + (config.validation > 0) + (config.test > 0)
-    if len(counts) < needed:
-        raise DataError(
-            f"Column {column.name!r}, by which `data.group` splits, has {len(counts)} different values; "
-            f"{needed} parts need as many."
-        )
-    time = schema.with_role(Role.TIME)
-    if time is None:
-        order = np.argsort(mix(np.arange(len(counts), dtype=np.uint64), config.seed), kind="stable")
-    else:
-        last = np.full(len(counts), -np.inf)
-        np.maximum.at(last, codes, _times(frame, time))
-        order = np.argsort(-last, kind="stable")
-    part_of = np.zeros(len(counts), dtype=np.int8)
-    waiting = list(order)
-    later = needed - 1
-    for part, share in ((2, config.test), (1, config.validation)):
-        if share == 0:
-            continue
-        later -= 1
-        wanted, filled = share * len(codes), 0
-        kept = []
-        for i, group in enumerate(waiting):
-            left = len(waiting) - i + len(kept)
-            closer = abs(filled + counts[group] - wanted) <= wanted - filled
-            if left > later + 1 and (closer or (filled == 0 and (time is not None or i == len(waiting) - 1))):
-                part_of[group] = part
-                filled += counts[group]
-            else:
-                kept.append(group)
-                if time is not None or filled >= wanted:
-                    kept += waiting[i + 1 :]
-                    break
-        if filled == 0:
-            smallest = min(kept, key=lambda group: counts[group])
-            part_of[smallest] = part
-            kept.remove(smallest)
-        waiting = kept
-    return part_of[codes]
-
-
-def _by_time(frame: pl.DataFrame, column: Column, config: SplitConfig) -> Parts:
-    """The latest rows, cut where the time changes, as near to the wanted size as that allows."""
-    times = _times(frame, column)
-    ordered = np.sort(times)
-    changes = np.flatnonzero(np.diff(ordered)) + 1
-    parts = np.zeros(len(times), dtype=np.int8)
-    needed = 1 + (config.validation > 0) + (config.test > 0)
-    if len(changes) + 1 < needed:
-        raise DataError(
-            f"Column {column.name!r}, by which `data.time` splits, has {len(changes) + 1} different times; "
-            f"{needed} parts need as many."
-        )
-    end, held_out = len(changes), 0.0
-    for part, share in ((2, config.test), (1, config.validation)):
-        if share == 0:
-            continue
-        needed -= 1
-        held_out += share
-        possible = changes[needed - 1 : end]
-        nearest = int(np.argmin(np.abs(possible - len(times) * (1 - held_out)))) + needed - 1
-        parts[(times >= ordered[changes[nearest]]) & (parts == 0)] = part
-        end = nearest
-    return parts
-
-
-def _times(frame: pl.DataFrame, column: Column) -> npt.NDArray[np.float64]:
-    """Numbers in the order of a column's times.
-
-    Raises:
-        DataError: A row has none.
-    """
-    expression, dtype = typed(column, frame.schema[column.name])
-    if dtype.is_temporal():
-        expression = expression.cast(pl.Int64).cast(pl.Float64)  # microseconds: exact until the year 2255
-    elif column.kind is not Kind.DURATION:
-        expression = number(expression, dtype)
-    times = frame.select(expression).to_series()
-    if times.null_count():
-        raise DataError(
-            f"Column {column.name!r}, by which `data.time` orders the rows, has no time in {times.null_count():,} rows."
-        )
-    return times.to_numpy()
+    return codes(frame.select(category(pl.col(name), frame.schema[name])).to_series())
 
 
 def _balance(frame: pl.DataFrame, schema: Schema) -> dict[str, Any]:

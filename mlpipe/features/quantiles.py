@@ -85,22 +85,31 @@ def fit_knots(values: Floats, num_knots: int, noise: float = 0.0, seed: int = 0)
     before, after = ranks[first], ranks[last]
     if len(distinct) < 2:
         return Knots(*(np.zeros(0),) * 4)
-    distinct, *refined = _refined(distinct, before, (before + after) / 2, after)
-    return Knots(distinct, *(_normal(part) for part in refined))
+    return _refined(distinct, *(_normal(part) for part in (before, (before + after) / 2, after)))
 
 
-def _refined(at: Floats, before: Floats, on: Floats, after: Floats) -> tuple[Floats, Floats, Floats, Floats]:
-    """Knots halfway in rank wherever the normal quantile function bends too far from a straight line."""
-    while True:
-        low, high = after[:-1], before[1:]
-        middle = (at[:-1] + at[1:]) / 2
-        bend = np.abs(_normal((low + high) / 2) - (_normal(low) + _normal(high)) / 2)
-        split = np.flatnonzero((bend > LARGEST_BEND) & (middle > at[:-1]) & (middle < at[1:]))
-        if len(split) == 0:
-            return at, before, on, after
-        ranks = ((low + high) / 2)[split]
-        at = np.insert(at, split + 1, middle[split])
-        before, on, after = (np.insert(part, split + 1, ranks) for part in (before, on, after))
+def _refined(at: Floats, before: Floats, on: Floats, after: Floats) -> Knots:
+    """Knots halfway in rank wherever the normal quantile function bends too far from a straight line.
+
+    A stretch that needs no knot is not looked at again; its halves are.
+    """
+    pending = np.arange(len(at) - 1)
+    while len(pending):
+        low, high = after[pending], before[pending + 1]
+        middle = (at[pending] + at[pending + 1]) / 2
+        score = _normal((_rank(low) + _rank(high)) / 2)
+        bent = np.abs(score - (low + high) / 2) > LARGEST_BEND
+        split = bent & (middle > at[pending]) & (middle < at[pending + 1])
+        places = pending[split] + 1
+        at = np.insert(at, places, middle[split])
+        before, on, after = (np.insert(part, places, score[split]) for part in (before, on, after))
+        left = pending[split] + np.arange(len(places))
+        pending = np.sort(np.concatenate((left, left + 1)))
+    return Knots(at, before, on, after)
+
+
+def _rank(scores: Floats) -> Floats:
+    return np.asarray([NormalDist().cdf(score) for score in scores.tolist()])
 
 
 def _normal(ranks: Floats) -> Floats:

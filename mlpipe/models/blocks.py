@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mlpipe.models.attention import Attention, RotaryTable
 from mlpipe.models.config import TransformerConfig
+from mlpipe.models.norm import RMSNorm
 
 #: Activation of the gating half by name (Shazeer 2020, arXiv 2002.05202).
 GATES: dict[str, Callable[[Tensor], Tensor]] = {
@@ -19,18 +20,6 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
     "geglu": functional.gelu,
     "reglu": functional.relu,
 }
-
-
-class RMSNorm(nn.Module):
-    """Divide every token by its root mean square (Zhang and Sennrich 2019); no gain, see `Block`.
-
-    Shape:
-        (..., D) -> (..., D).
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Normalise."""
-        return functional.rms_norm(x, x.shape[-1:], eps=1e-6)
 
 
 class RowDropout(nn.Module):
@@ -79,8 +68,7 @@ class GatedMLP(nn.Module):
 class Block(nn.Module):
     """Attention and gated MLP, each behind a norm and beside a residual.
 
-    Norms have no gain and matrices no bias: the next matrix would only repeat the one, and tokens that differ by
-    column bring what the other would add.
+    Matrices have no bias: the tokens, which differ by column and by readout, bring what it would add.
 
     Args:
         config: Widths, heads, gate and dropout.

@@ -30,7 +30,7 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.0) -> list[dict[s
     for module in model.modules():
         match module:
             case Block():
-                matrices.update(id(p) for p in module.parameters() if p.ndim == 2)
+                matrices.update(id(parameter) for parameter in module.parameters())
             case NumericTokenizer() if module.weight is not None:
                 decay.add(id(module.weight))
             case MemberHead():

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from mlpipe.errors import DataError
 from mlpipe.models.attention import RotaryTable
-from mlpipe.models.blocks import Block, RMSNorm
+from mlpipe.models.blocks import Block
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.heads import LinearHead, MemberHead
 from mlpipe.models.init import initialise
+from mlpipe.models.norm import RMSNorm
 from mlpipe.models.rope import rotary_frequencies, rotary_table
 from mlpipe.models.tokenizers import ReadoutTokens, Tokenizer
 from mlpipe.schema import InputSpec

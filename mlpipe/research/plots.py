@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mlpipe.data.load import Part
 
 Floats = npt.NDArray[np.floating[Any]]
+Values = npt.NDArray[Any]
 
 
 def save_run_plots(
@@ -44,12 +45,11 @@ def save_run_plots(
     Returns:
         The files.
     """
-    target = data.arrays[part].target
-    assert target is not None  # parts that are scored have one
+    truth: Values = np.asarray(data.arrays[part].target)
     if task.kind is TaskKind.REGRESSION:
         codec = data.preprocessor.target_
-        target, outputs = codec.in_units(target), codec.in_units(outputs)
-    drawn = dict(task_figures(task, outputs, target, uncalibrated))
+        truth, outputs = codec.in_units(truth), codec.in_units(outputs.astype(np.float32))
+    drawn = dict(task_figures(task, outputs, truth, uncalibrated))
     if run.metrics_csv.is_file():
         drawn["loss"] = figures.loss_curves(read_metrics(run.metrics_csv), task.kind)
     run.plots.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def save_run_plots(
 
 
 def task_figures(
-    task: Task, outputs: Floats, target: npt.NDArray[Any], uncalibrated: Floats | None = None
+    task: Task, outputs: Floats, target: Values, uncalibrated: Floats | None = None
 ) -> Iterator[tuple[str, Figure]]:
     """The figures that suit a task, by name.
 

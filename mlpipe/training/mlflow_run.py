@@ -5,9 +5,11 @@ MLflow is imported when a run is opened, not with this module: it takes seconds.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -75,7 +77,8 @@ class MlflowRun:
         from mlflow.tracking import MlflowClient
         from mlflow.tracking.context.registry import resolve_tags
 
-        client = MlflowClient(uri)
+        with _one_at_a_time(uri):
+            client = MlflowClient(uri)
         old = _old_run(client, uri, directory) if resume else None
         if old is not None:
             return cls(client, old)
@@ -131,6 +134,19 @@ class MlflowRun:
     def terminate(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; it can still be written to."""
         self._client.set_terminated(self.run_id, status)
+
+
+@contextmanager
+def _one_at_a_time(uri: str) -> Iterator[None]:
+    """Hold the lock of an SQLite store: processes that start together would all make its tables, and all but one fail."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+        yield
 
 
 def _old_run(client: MlflowClient, uri: str, directory: RunDirectory) -> Run | None:

@@ -57,10 +57,10 @@ def test_every_form_of_rows_gives_the_same(binary: Any, predictor: Predictor) ->
     assert_frame_equal(predictor.predict(frame.select(reversed(frame.columns))), expected, abs_tol=1e-6)
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 300, 1000])
+@pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])
 def test_the_batch_size_changes_nothing(binary: Any, predictor: Predictor, batch_size: int) -> None:
-    expected = predictor.predict(binary.frame)
-    assert_frame_equal(predictor.predict(binary.frame, batch_size=batch_size), expected, abs_tol=1e-5)
+    frame = binary.frame.head(60)
+    assert_frame_equal(predictor.predict(frame, batch_size=batch_size), predictor.predict(frame), abs_tol=1e-5)
 
 
 def test_no_rows_give_no_predictions_of_the_same_columns(binary: Any, predictor: Predictor) -> None:

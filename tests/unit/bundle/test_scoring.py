@@ -176,3 +176,18 @@ def test_a_failure_on_the_way_leaves_nothing(
 def test_the_stored_options_are_not_bound_to_the_training_files_format() -> None:
     assert scoring.stored_options({"format": "csv", "separator": ";"}) == ReadOptions(separator=";")
     assert scoring.stored_options(None) == ReadOptions()
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_values_that_cannot_be_read_are_counted(
+    binary: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, stored: bool
+) -> None:
+    """Whether the reader knows that the training file had numbers there or not."""
+    read = {"dtypes": {"age": "Float64"}} if stored else None
+    predictor = Predictor.load(binary.write(tmp_path / "bundle", read=read))
+    age = [None if i % 17 == 0 else "n.n." if i % 100 == 1 else "40.5" for i in range(300)]
+    binary.frame.with_columns(age=pl.Series(age)).write_csv(tmp_path / "in.csv")
+    assert predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv") == 300
+    assert [record.message for record in caplog.records] == [
+        f"{tmp_path / 'in.csv'}: 3 values of 'age' could not be read and were taken as missing."
+    ]

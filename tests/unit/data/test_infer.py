@@ -75,6 +75,8 @@ FEATURE, IGNORED = Role.FEATURE, Role.IGNORED
         ([dt.timedelta(hours=i) for i in INDEX], Kind.DURATION, FEATURE),
         ([dt.time(i % 24) for i in INDEX], Kind.DURATION, FEATURE),
         ([f"{i % 24}:30" for i in INDEX], Kind.DURATION, FEATURE),
+        ([f"{i // 60}:{i % 60:02d}" for i in INDEX], Kind.DURATION, FEATURE),  # unique times are no identifiers
+        ([f"{1900 + i}-05-17" for i in INDEX], Kind.DATE, FEATURE),
         ([[i] for i in INDEX], Kind.TEXT, IGNORED),
         ([{"a": i} for i in INDEX], Kind.TEXT, IGNORED),
         (pl.Series(["a", "b"] * 100, dtype=pl.Categorical()), Kind.CATEGORICAL, FEATURE),

@@ -1,0 +1,226 @@
+"""Warnings about what makes a score too good to be true, or worthless in use.
+
+What is notable here:
+- A column gives the target away if it alone, scored on rows that it was not fitted on, is next to perfect: a column
+  of unique values, which fits its own rows perfectly, is not flagged for that.
+- Numbers that add up to a regression target are found by a linear fit of the target on all of them.
+- Every check looks at a bounded sample of the training rows, the same one every time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from sklearn.metrics import roc_auc_score
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
+
+from mlpipe.data.kinds import identifier_reason
+from mlpipe.data.partition import codes
+from mlpipe.data.profile import profile_table
+from mlpipe.features.sample import folds, sample_rows
+from mlpipe.features.typed import category, number, seconds, timestamp
+from mlpipe.schema import Column, Kind, Schema, TaskKind
+
+#: Values looked at in all: columns times sampled rows.
+SAMPLE_VALUES = 2_000_000
+#: Rows hashed of the parts that are compared with the training rows.
+DUPLICATE_ROWS = 200_000
+#: Rows in which a column has to be mostly unique to be looked at as a possible identifier.
+IDENTIFIER_ROWS = 20_000
+#: In a table of so many rows, whole numbers that are all different are worth a warning.
+MANY_ROWS = 1_000
+#: Duplicates in less than this share of a part's rows are no news.
+FEW_DUPLICATES = 0.01
+#: A column that alone scores more than this gives the target away.
+GIVES_AWAY = 0.99
+#: A linear fit this good means that the target is a sum of columns.
+ADDS_UP = 0.9999
+
+Floats = npt.NDArray[np.float64]
+
+
+def find_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    """All warnings about a table that has been split, a sentence each.
+
+    Args:
+        schema: The table's schema.
+        frames: Raw rows by part; `train` is there, the others may be.
+    """
+    train = frames["train"]
+    return [
+        *identifier_warnings(schema, frames),
+        *leak_warnings(schema, train),
+        *duplicate_warnings(schema, frames),
+    ]
+
+
+def identifier_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Features that look like identifiers: the model can only learn them by heart."""
+    train = frames["train"]
+    sample = train[sample_rows(train.height, IDENTIFIER_ROWS)]
+    suspects = [
+        column.name
+        for column in schema.features
+        if (train.schema[column.name].is_integer() or train.schema[column.name] == pl.String)
+        and column.kind is not Kind.TEXT
+        and sample[column.name].n_unique() > 0.5 * sample.height
+    ]
+    if not suspects:
+        return []
+    table = pl.concat([frame.select(suspects) for frame in frames.values()], how="vertical_relaxed")
+    warnings = []
+    for name, profile in profile_table(table.lazy()).items():
+        reason = identifier_reason(name, profile)
+        if reason is None and profile.dtype.is_integer() and profile.distinct == profile.rows >= MANY_ROWS:
+            reason = f"{profile.rows:,} rows, each with a whole number of its own"
+        if reason:
+            warnings.append(
+                f"Feature {name!r} looks like an identifier ({reason}), which cannot help with new rows; if it is one, "
+                f"say `data.columns: {{{name}: identifier}}`."
+            )
+    return warnings
+
+
+def leak_warnings(schema: Schema, train: pl.DataFrame) -> list[str]:
+    """Features that give the target away, alone or added up."""
+    features = schema.features
+    rows = max(1_000, min(20_000, SAMPLE_VALUES // max(len(features), 1)))
+    sample = train[sample_rows(train.height, rows)]
+    if sample.height < 50:
+        return []
+    values = {column.name: _values(sample, column) for column in features}
+    warnings = []
+    for name in schema.task.target:
+        target = _target(sample, name, schema.task.kind)
+        scores = {column.name: _score(values[column.name], column, target, schema.task.kind) for column in features}
+        found = [feature for feature, score in scores.items() if score > GIVES_AWAY]
+        # Where most columns are that good, the task is easy, and no column stands out.
+        if len(found) <= max(2, len(scores) // 2):
+            warnings += [_leak_sentence(feature, name, scores[feature], schema.task.kind) for feature in found]
+        if schema.task.kind is TaskKind.REGRESSION and not found:
+            warnings += _sum_warning(values, features, name, target)
+    return warnings
+
+
+def duplicate_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[str]:
+    """Rows of the other parts whose features are the same as those of a training row."""
+    names = [column.name for column in schema.features]
+    train = frames["train"].select(names)
+    known = train.hash_rows(seed=0).unique()
+    warnings = []
+    for part, frame in frames.items():
+        if part == "train" or not frame.height:
+            continue
+        sample = frame[sample_rows(frame.height, DUPLICATE_ROWS)].select(names).cast(train.schema, strict=False)
+        count = int(sample.hash_rows(seed=0).is_in(known.implode()).sum())
+        share = count / sample.height
+        if share >= FEW_DUPLICATES:
+            warnings.append(
+                f"{count:,} of {sample.height:,} {part} rows ({share:.1%}) have the same features as a training row; "
+                "if they come from one source, split by `data.group`."
+            )
+    return warnings
+
+
+def _target(sample: pl.DataFrame, name: str, kind: TaskKind) -> Floats:
+    column, dtype = pl.col(name), sample.schema[name]
+    if kind is TaskKind.REGRESSION:
+        return sample.select(number(column, dtype)).to_series().to_numpy()
+    return codes(sample.select(category(column, dtype)).to_series()).astype(np.float64)
+
+
+def _values(sample: pl.DataFrame, column: Column) -> Floats:
+    """One number per row, NaN for none; for categories a code."""
+    expression, dtype = pl.col(column.name), sample.schema[column.name]
+    if column.kind in (Kind.DATE, Kind.DATETIME):
+        expression = timestamp(expression, dtype, column).cast(pl.Int64).cast(pl.Float64)
+    elif column.kind is Kind.DURATION:
+        expression = seconds(expression, dtype, column.name)
+    elif column.kind is Kind.NUMERIC:
+        expression = number(expression, dtype)
+    else:
+        return codes(sample.select(category(expression, dtype)).to_series()).astype(np.float64)
+    return sample.select(expression).to_series().fill_null(float("nan")).to_numpy()
+
+
+def _score(values: Floats, column: Column, target: Floats, kind: TaskKind) -> float:
+    """How well one column foretells the target of rows it was not fitted on: 1 is perfect, 0 or less is useless.
+
+    Regression: R². Binary and multilabel: area under the ROC curve. Multiclass: accuracy, from the share of the
+    largest class (0) to 1.
+    """
+    # Ranks: a tree needs no more, and huge numbers would not fit its float32.
+    values = pl.Series(values).fill_nan(None).rank("dense").cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    fold = folds(len(target), 2)
+    foretold = np.empty_like(target)
+    for i in (0, 1):
+        fit, held_out = fold != i, fold == i
+        if column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN, Kind.TEXT, Kind.IDENTIFIER):
+            foretold[held_out] = _by_code(values[fit], target[fit], values[held_out], kind)
+        else:
+            foretold[held_out] = _by_tree(values[fit], target[fit], values[held_out], kind)
+    if kind is TaskKind.REGRESSION:
+        spread = float(np.var(target))
+        return 1 - float(np.mean((target - foretold) ** 2)) / spread if spread else 0.0
+    if kind is TaskKind.MULTICLASS:
+        largest = float(np.bincount(target.astype(int)).max()) / len(target)
+        return (float(np.mean(foretold == target)) - largest) / (1 - largest) if largest < 1 else 0.0
+    return float(roc_auc_score(target, foretold)) if len(np.unique(target)) == 2 else 0.0
+
+
+def _by_tree(fit: Floats, target: Floats, held_out: Floats, kind: TaskKind) -> Floats:
+    if kind is TaskKind.MULTICLASS:
+        tree = DecisionTreeClassifier(max_leaf_nodes=64, min_samples_leaf=5, random_state=0)
+    else:
+        tree = DecisionTreeRegressor(max_leaf_nodes=64, min_samples_leaf=5, random_state=0)
+    tree.fit(fit[:, None], target)
+    return np.asarray(tree.predict(held_out[:, None]), dtype=np.float64)
+
+
+def _by_code(fit: Floats, target: Floats, held_out: Floats, kind: TaskKind) -> Floats:
+    """Mean, or for multiclass most frequent, target of the same category; of all rows for one not seen."""
+    frame = pl.DataFrame({"code": fit, "target": target})
+    if kind is TaskKind.MULTICLASS:
+        best, usual = pl.col("target").mode().min(), frame["target"].mode().min()
+    else:
+        best, usual = pl.col("target").mean(), frame["target"].mean()
+    table = frame.group_by("code").agg(best)
+    joined = pl.DataFrame({"code": held_out}).join(table, on="code", how="left", maintain_order="left")
+    return joined["target"].fill_null(usual).to_numpy()
+
+
+def _sum_warning(
+    values: Mapping[str, Floats], features: tuple[Column, ...], target_name: str, target: Floats
+) -> list[str]:
+    """Whether the target is a weighted sum of numeric columns."""
+    names = [column.name for column in features if column.kind is Kind.NUMERIC]
+    columns = [values[name] for name in names]
+    columns = [np.nan_to_num((v - np.nanmean(v)) / (np.nanstd(v) or 1.0)) for v in columns if not np.isnan(v).all()]
+    spread = float(np.std(target))
+    if len(columns) < 2 or len(columns) != len(names) or len(columns) > len(target) // 10 or not spread:
+        return []
+    x = np.stack(columns, axis=1)
+    y = (target - target.mean()) / spread
+    fit = folds(len(y), 2) == 0
+    weights = np.linalg.lstsq(x[fit], y[fit], rcond=None)[0]
+    if 1 - float(np.var(y[~fit] - x[~fit] @ weights)) / float(np.var(y[~fit])) < ADDS_UP:
+        return []
+    share = np.abs(weights) / np.abs(weights).max()
+    parts = [name for name, s in zip(names, share, strict=True) if s > 0.01]
+    ignore = ", ".join(f"{part}: ignore" for part in parts)
+    sentence = (
+        f"The columns {', '.join(map(repr, parts))} add up to the target {target_name!r}; if they are not known "
+        f"before it, say `data.columns: {{{ignore}}}`."
+    )
+    return [sentence]
+
+
+def _leak_sentence(feature: str, target: str, score: float, kind: TaskKind) -> str:
+    measure = {TaskKind.REGRESSION: "R²", TaskKind.MULTICLASS: "accuracy above the largest class"}.get(kind, "AUROC")
+    return (
+        f"Feature {feature!r} alone gives the target {target!r} away ({measure} {score:.3f} on held-out rows); if it "
+        f"is not known before the target, say `data.columns: {{{feature}: ignore}}`."
+    )
