@@ -47,9 +47,7 @@ def adult(source: Path, out: Path) -> str:
 
     rest, test = read("adult.data"), read("adult.test")
     labels = rest["income"].to_numpy()
-    train_rows, validation_rows = train_test_split(
-        np.arange(len(rest)), test_size=0.2, stratify=labels, random_state=1
-    )
+    train_rows, validation_rows = train_test_split(np.arange(len(rest)), test_size=0.2, stratify=labels, random_state=1)
     _write(out, rest, train_rows, validation_rows, test)
     return "income"
 
@@ -93,9 +91,7 @@ def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict
     )
     trainer = {**config.trainer, "enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
     with tempfile.TemporaryDirectory() as checkpoints:
-        trained = train(
-            data, config.model, config.training, trainer, checkpoints=Path(checkpoints), seed=config.seed
-        )
+        trained = train(data, config.model, config.training, trainer, checkpoints=Path(checkpoints), seed=config.seed)
     return {"seed": seed, "seconds": trained.train_seconds, "epochs": trained.epochs, **trained.metrics}
 
 
@@ -120,7 +116,8 @@ def main() -> None:
                 runs.append(run)
                 print(
                     f"{name} seed {seed}: test {METRIC[name]} {run['test'][METRIC[name]]:.4f} (validation "
-                    f"{run['validation'][METRIC[name]]:.4f}), {run['epochs']} epochs, {run['seconds']:.0f} s", flush=True
+                    f"{run['validation'][METRIC[name]]:.4f}), {run['epochs']} epochs, {run['seconds']:.0f} s",
+                    flush=True,
                 )
             results[name] = {"runs": runs, "overrides": overrides}
     lines = ["| table | metric | test, mean of seeds | spread | training seconds, median |", "|---|---|---|---|---|"]

@@ -55,9 +55,7 @@ def demo(out: Path, results: Path | None, overrides: list[str]) -> int:
     if not table_path.is_file():
         rows = write_flights(table_path)
         print(f"Wrote {rows:,} flights to {table_path}.")
-    config = parse_config(
-        ["--config", str(ROOT / "configs" / "flights.yaml"), f"--data.path={table_path}", *overrides]
-    )
+    config = parse_config(["--config", str(ROOT / "configs" / "flights.yaml"), f"--data.path={table_path}", *overrides])
     directory, trained = fit(config, run=f"runs/flights/{unique_name()}", progress=sys.stderr.isatty())
     if trained.interrupted:
         return 130
@@ -65,12 +63,14 @@ def demo(out: Path, results: Path | None, overrides: list[str]) -> int:
     print("\nThe same rows, scored by the baselines:")
     table = load_table(config.data)
     records: list[dict[str, Any]] = [{"name": "mlpipe", "seconds": trained.train_seconds, **trained.metrics}]
-    for result in run_baselines(table.schema, table.frames, seed=config.seed):
-        records.append({"name": result.name, "seconds": result.train_seconds, **result.metrics})
+    records += [
+        {"name": result.name, "seconds": result.train_seconds, **result.metrics}
+        for result in run_baselines(table.schema, table.frames, seed=config.seed)
+    ]
     for part in ("validation", "test"):
         print(f"\n{part} rows: {len(table.frames[part]):,}")
-        rows = [[r["name"], *(number(r[part].get(m)) for m in SHOWN), f"{r['seconds']:.0f} s"] for r in records]
-        print_table(["model", *SHOWN, "training"], rows)
+        cells = [[r["name"], *(number(r[part].get(m)) for m in SHOWN), f"{r['seconds']:.0f} s"] for r in records]
+        print_table(["model", *SHOWN, "training"], cells)
     if results is not None:
         write_results(results, records)
     return ask_server(directory.bundle)
@@ -79,8 +79,9 @@ def demo(out: Path, results: Path | None, overrides: list[str]) -> int:
 def write_results(folder: Path, records: list[dict[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "flights.json").write_text(json.dumps(records, indent=2) + "\n")
-    lines = [f"| {' | '.join(['test rows of Nov and Dec', *SHOWN])} |", "|---" * (len(SHOWN) + 1) + "|"]
-    lines += [f"| {' | '.join([str(r['name']), *(number(r["test"].get(m)) for m in SHOWN)])} |" for r in records]
+    header = ["test rows: Nov, Dec", *SHOWN]
+    cells = [[str(record["name"]), *(number(record["test"].get(name)) for name in SHOWN)] for record in records]
+    lines: list[str] = ["| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *cells)]
     (folder / "flights.md").write_text("\n".join(lines) + "\n")
 
 
@@ -93,10 +94,9 @@ def ask_server(bundle: Path) -> int:
     try:
         wait_until_ready(server, f"http://127.0.0.1:{port}/health")
         body = (bundle / "sample_request.json").read_bytes()
-        print(f"$ curl http://127.0.0.1:{port}/predict -H 'Content-Type: application/json' -d '{body.decode().strip()}'")
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/predict", data=body, headers={"Content-Type": "application/json"}
-        )
+        url = f"http://127.0.0.1:{port}/predict"
+        print(f"$ curl {url} -H 'Content-Type: application/json' -d '{body.decode().strip()}'")
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=30) as answer:
             print(json.dumps(json.load(answer), indent=2))
     finally:

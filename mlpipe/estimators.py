@@ -95,14 +95,20 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
                 raise DataError(f"X has {len(frame):,} rows, but {name.strip('_')} has the shape {values.shape}.")
         frame = frame.with_columns(pl.Series(name, values.tolist()) for name, values in extra.items())
         schema = infer_schema(
-            frame, TARGET, task=self._task or self._classification_task(y), columns=dict(self.columns or {}),
-            weight=WEIGHT if sample_weight is not None else None, source="X",
+            frame,
+            TARGET,
+            task=self._task or self._classification_task(y),
+            columns=dict(self.columns or {}),
+            weight=WEIGHT if sample_weight is not None else None,
+            source="X",
         )
         split = split_rows(
             frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=self.random_state)
         )
         frames: dict[Part, pl.DataFrame] = {
-            "train": frame[split.train], "validation": frame[split.validation], "test": frame[split.test]
+            "train": frame[split.train],
+            "validation": frame[split.validation],
+            "test": frame[split.test],
         }
         data = TabularDataModule(
             schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=self.random_state
@@ -218,7 +224,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, (T,), in the labels' own type."""
-        return self.classes_[self.predict_proba(X).argmax(axis=1)]
+        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -263,7 +270,8 @@ def as_polars(X: Any) -> pl.DataFrame:
     if isinstance(X, pl.DataFrame):
         return X
     if type(X).__module__.partition(".")[0] == "pandas" and hasattr(X, "columns"):
-        return pl.from_pandas(X.rename(columns=str))
+        frame: pl.DataFrame = pl.from_pandas(X.rename(columns=str))
+        return frame
     values = np.asarray(X)
     if values.ndim != 2:
         raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")

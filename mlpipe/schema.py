@@ -133,7 +133,8 @@ class Task:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
-        return _plain(asdict(self))
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -257,7 +258,8 @@ class InputSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; floats survive `json` bit for bit."""
-        return _plain(asdict(self))
+        values: dict[str, Any] = _plain(asdict(self))
+        return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

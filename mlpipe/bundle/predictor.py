@@ -1,5 +1,9 @@
 """`Predictor`: raw rows in, predictions out. Validation, batch scoring and the server all run this code.
 
+    predictor = Predictor.load("runs/census/first/bundle")
+    predictor.predict({"age": 39, "education": "Bachelors"})
+    predictor.predict_file("people.parquet", "predictions.csv")
+
 Neither Lightning nor MLflow is imported; a bundle, Polars and torch are enough.
 
 Legend of the shapes: T rows, F numeric features, C categorical features, O outputs.
@@ -47,10 +51,6 @@ class Predictor:
         temperature: The logits are divided by it before they become probabilities.
         version: The bundle's version; empty for a model that is in no bundle yet.
         read: The options that the training file was read with, as a dict; None: the defaults.
-
-    Examples:
-        >>> predictor = Predictor.load("runs/census/1/bundle")  # doctest: +SKIP
-        >>> predictor.predict({"age": 39, "education": "Bachelors"})  # doctest: +SKIP
     """
 
     def __init__(

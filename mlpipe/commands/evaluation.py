@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from typing import Any
 
 import polars as pl
 
 from mlpipe.bundle.export import load_run
 from mlpipe.commands.tables import print_metrics
-from mlpipe.data.load import Part, load_table, map_labels, read_like
 from mlpipe.data.infer import drop_null_targets
+from mlpipe.data.load import Part, load_table, read_like
 from mlpipe.errors import DataError
 from mlpipe.models import member_average
 from mlpipe.schema import TaskKind
@@ -42,7 +43,8 @@ def score(directory: RunDirectory, frame: pl.DataFrame) -> dict[str, float]:
     arrays = contents.preprocessor.transform(frame, with_target=True)
     codec, kind = contents.preprocessor.target_, contents.schema.task.kind
     logits = predict_logits(contents.model, arrays, 4096)
-    outputs, target = member_average(logits, kind, contents.temperature).numpy(), arrays.target
+    outputs: Any = member_average(logits, kind, contents.temperature).numpy()
+    target: Any = arrays.target
     if kind is TaskKind.REGRESSION:
         outputs, target = codec.in_units(outputs), codec.in_units(target)
     return compute_metrics(kind, outputs, target, arrays.weight)

@@ -9,7 +9,7 @@ import argparse
 import json
 import logging
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,19 +86,20 @@ def fit(
     with log_execution_time("preprocess it", logger):
         data.setup()
     directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
-    _describe(directory, config, table, data, resume=resume)
+    values = _resolved(config, table)
+    _describe(directory, values, table, data, resume=resume)
 
     loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
     tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume) if config.tracking.enabled else None
     if tracker is not None:
-        tracker.log_hyperparams(config.values)
+        tracker.log_hyperparams(values)
         loggers.append(tracker)
     trainer = dict(config.trainer)
     for name in ("enable_progress_bar", "enable_model_summary"):
         if trainer.get(name) is None:
             trainer[name] = progress
-    if not progress:
-        trainer["callbacks"] = [*(trainer.get("callbacks") or []), EpochLog()]
+    given = trainer.get("callbacks") or []
+    trainer["callbacks"] = [*(given if isinstance(given, list) else [given]), *([] if progress else [EpochLog()])]
     try:
         trained = train(
             data,
@@ -113,7 +114,7 @@ def fit(
         _finish(directory, table, data, trained)
     except BaseException as error:
         if tracker is not None:
-            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
         raise
     if tracker is not None:
         tracker.log_metrics({f"{part}/{k}": v for part, values in trained.metrics.items() for k, v in values.items()})
@@ -123,7 +124,7 @@ def fit(
 
 
 def _describe(
-    directory: RunDirectory, config: RunConfig, table: Table, data: TabularDataModule, *, resume: bool
+    directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule, *, resume: bool
 ) -> None:
     """Write what the run is made of, before the first step."""
     preprocess = data.preprocessor.to_dict()
@@ -132,8 +133,6 @@ def _describe(
             f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
             "with; start a new run."
         )
-    values = config.values
-    values["data"] = {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}
     write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     write_json(directory.env, environment(table.files))
     write_json(directory.schema, table.schema.to_dict())
@@ -156,6 +155,12 @@ def _with_saved_config(args: argparse.Namespace) -> list[str]:
         return list(args.rest)
     saved = RunDirectory(Path(args.run)).config
     return ["--config", str(saved), *args.rest] if saved.is_file() else list(args.rest)
+
+
+def _resolved(config: RunConfig, table: Table) -> dict[str, Any]:
+    """The config with absolute paths and with what was detected of the files' format."""
+    values = config.values
+    return {**values, "data": {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}}
 
 
 def _absolute_paths(data: DataConfig) -> dict[str, str]:

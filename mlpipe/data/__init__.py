@@ -1,0 +1,1 @@
+"""From a file to batches: reading, inference, splits, guards, the data module."""

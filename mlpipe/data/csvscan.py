@@ -37,7 +37,7 @@ TYPES: dict[str, pl.DataType] = {
 #: Lines in which to look whether some columns are in quotes and others not.
 _QUOTE_LINES = 1_000
 
-_BOOLEAN = r"(?i)^(?:true|false)$"
+_BOOLEAN = r"(?i)^ *(?:true|false)$"
 _CODE = r"^ *[+-]?0\d+$"
 
 
@@ -47,6 +47,11 @@ class _Type:
 
     dtype: pl.DataType
     padded: bool
+
+    @property
+    def parsed(self) -> pl.DataType:
+        """The type that Polars' parser is asked for: it passes over blanks before numbers only."""
+        return pl.String() if self.padded and self.dtype == pl.Boolean() else self.dtype
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
         skip_lines=dialect.skip_lines,
         separator=dialect.separator,
         quote_char=dialect.quote or None,
-        schema={name: types[name].dtype if types else pl.String() for name in dialect.names},
+        schema={name: types[name].parsed if types else pl.String() for name in dialect.names},
         null_values=null_values,
         decimal_comma=dialect.decimal_comma,
         encoding="utf8-lossy" if dialect.encoding == "utf8-lossy" else "utf8",
@@ -211,11 +216,14 @@ def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, _Type]) -> 
     """Blanks before every value of a text column belong to the separator, and so may quotes behind them."""
     expressions = []
     for name, type_ in types.items():
-        if type_.padded and type_.dtype == pl.String():
+        if type_.padded and type_.parsed == pl.String():
             stripped = pl.col(name).str.strip_chars(" ")
             if dialect.quote:
                 stripped = stripped.str.replace(f"^{dialect.quote}(.*){dialect.quote}$", "$1")
-            expressions.append(pl.when(~stripped.is_in(list(dialect.null_values))).then(stripped).alias(name))
+            value = pl.when(~stripped.is_in(list(dialect.null_values))).then(stripped)
+            expressions.append(
+                (value if type_.dtype == pl.String() else value.str.to_lowercase() == "true").alias(name)
+            )
     return frame.with_columns(expressions) if expressions else frame
 
 
@@ -223,9 +231,16 @@ def _quoted_columns(sample: bytes, dialect: Dialect) -> set[str]:
     """The columns that are always in quotes, unless all are: then quotes say nothing."""
     if not dialect.quote:
         return set()
-    lines = sample.decode(errors="replace").splitlines(keepends=True)[dialect.skip_lines :][:_QUOTE_LINES]
-    rows = [row for _, row in read_records(lines, dialect.separator, quote="")]
-    rows = [row for row in rows if len(row) == len(dialect.names)]
+    lines = sample.decode(errors="replace").split("\n", dialect.skip_lines + _QUOTE_LINES)[dialect.skip_lines :]
+    rows = []
+    within = False  # a field that goes on over several lines
+    for line in lines[:_QUOTE_LINES]:
+        even = line.count(dialect.quote) % 2 == 0
+        if even and not within:
+            rows += [
+                row for _, row in read_records([line], dialect.separator, quote="") if len(row) == len(dialect.names)
+            ]
+        within ^= not even
     quoted: set[str] = set()
     bare: set[str] = set()
     for name, cells in zip(dialect.names, zip(*rows, strict=True), strict=False):

@@ -128,8 +128,8 @@ def _decide(name: str, profile: Profile) -> _Decision:
         return Kind.CATEGORICAL, Role.FEATURE, f"an Enum of {len(levels)} levels, in its order", {"categories": levels}
     if isinstance(dtype, pl.Categorical):
         return Kind.CATEGORICAL, Role.FEATURE, f"{profile.distinct:,} categories", {}
-    if reason := identifier_reason(name, profile):
-        return Kind.IDENTIFIER, Role.IDENTIFIER, reason, {}
+    if identified := identifier_reason(name, profile):
+        return Kind.IDENTIFIER, Role.IDENTIFIER, identified, {}
     return _decide_text(profile) if dtype == pl.String else _decide_number(name, profile)
 
 

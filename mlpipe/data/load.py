@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import polars as pl
 
@@ -20,7 +20,8 @@ from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.errors import DataError, did_you_mean
 from mlpipe.schema import Role, Schema
 
-Part = Literal["train", "validation", "test"]
+#: One of `PARTS`.
+Part = str
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
@@ -74,7 +75,7 @@ def load_table(config: DataConfig) -> Table:
         if path is not None:
             other, dropped = drop_null_targets(read_like(path, schema, read, config), schema)
             warnings += [_dropped_sentence(path, dropped)] if dropped else []
-            others[part] = other  # type: ignore[index]  # the two words are Parts
+            others[part] = other
 
     split_config = config.split
     if config.train is not None:

@@ -22,7 +22,7 @@ FEW_VALUES = 10_000
 HEAD_ROWS = 10_000
 
 #: Types whose values are several values; no model input can be made of them.
-NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
+NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.BaseExtension)
 
 
 @dataclass(frozen=True)

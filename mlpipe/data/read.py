@@ -94,9 +94,14 @@ def detect_options(path: str | Path, options: ReadOptions = ReadOptions()) -> Re
     `columns` stays None unless it was given: names come from the header, or from the columns' positions.
 
     Raises:
-        DataError, ConfigError: As `scan`.
+        DataError, ConfigError: As `scan`; also where `dtypes` names a column that is not there.
     """
-    return _open(path, options)[1]
+    frame, detected = _open(path, options)
+    names = frame.collect_schema().names()
+    for name in options.dtypes or {}:
+        if name not in names:
+            raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
+    return detected
 
 
 def _open(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:

@@ -152,6 +152,8 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         return values.to_frame("v").select(category(pl.col("v"), dtype)).to_series()
 
     def lookup(values: pl.Series) -> pl.Series:
+        if isinstance(dtype, pl.Categorical | pl.Enum) and len(values) > FEW_ROWS:
+            return _by_code(values, lookup)
         if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
             text = values.cast(pl.String)
             found = find(text)
@@ -164,6 +166,17 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         return _with_special(find(text), text)
 
     return lookup
+
+
+def _by_code(values: pl.Series, lookup: Callable[[pl.Series], pl.Series]) -> pl.Series:
+    """Ids of categoricals, of which `lookup` sees each distinct one once (or a few of them more often)."""
+    codes = values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy() + 1
+    first = np.zeros(codes.max() + 1, dtype=np.int64)
+    first[codes] = np.arange(len(codes))
+    distinct = np.unique(first)
+    ids = np.zeros(len(first), dtype=np.int32)
+    ids[codes[distinct]] = lookup(values.gather(distinct).cast(pl.String)).to_numpy()
+    return pl.Series(values.name, ids.take(codes))
 
 
 def _with_special(ids: pl.Series, text: pl.Series) -> pl.Series:

@@ -11,11 +11,13 @@ import polars as pl
 
 from mlpipe.arrays import Arrays
 from mlpipe.features.base import ColumnTransformer
-from mlpipe.features.typed import typed
-from mlpipe.schema import Schema
+from mlpipe.features.typed import effective_kind, typed
+from mlpipe.schema import Kind, Schema
 
-#: Rows written at once: small enough that a block's features stay in the cache.
-BLOCK_ROWS = 65_536
+#: Rows transformed at once: enough that the cost of a selection does not count.
+BLOCK_ROWS = 131_072
+#: Rows written at once: few enough that a part of the arrays stays in the cache until all its columns are there.
+PART_ROWS = 8_192
 
 Transformers = Mapping[str, Sequence[ColumnTransformer]]
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -72,6 +74,29 @@ def compile_selection(
     return Selection(prepared, features)
 
 
+def compact(schema: Schema, types: Mapping[str, pl.DataType], names: Sequence[str]) -> list[pl.Expr]:
+    """Columns of a training table in few bytes, from which the same features are made as from the raw ones.
+
+    Training reads a column more than once: text of times is parsed and text of categories counted here, once.
+
+    Args:
+        schema: What the columns are.
+        types: Polars types of the raw columns.
+        names: The columns.
+    """
+    chosen = []
+    for name in names:
+        kind = effective_kind(schema[name]) if name in schema else None
+        expression = pl.col(name)
+        if kind in (Kind.DATE, Kind.DATETIME, Kind.DURATION):
+            expression, _ = typed(schema[name], types[name])
+        elif kind is Kind.CATEGORICAL and isinstance(types[name], pl.String):
+            # Categories of its own: the global ones would stay in memory.
+            expression = expression.cast(pl.Categorical(pl.Categories.random("mlpipe")))
+        chosen.append(expression.alias(name))
+    return chosen
+
+
 def to_arrays(blocks: Iterator[pl.DataFrame], rows: int, numbers: int, categories: int) -> Arrays:
     """Blocks of a feature frame as arrays.
 
@@ -86,12 +111,14 @@ def to_arrays(blocks: Iterator[pl.DataFrame], rows: int, numbers: int, categorie
     categorical = np.empty((rows, categories), dtype=np.int32)
     start = 0
     for block in blocks:
-        stop = start + block.height
-        for index in range(numbers):
-            values = block[f"n{index}"]
-            missing[start:stop, index] = values.is_null().to_numpy() if values.null_count() else False
-            numeric[start:stop, index] = values.fill_null(0.0).to_numpy()
-        for index in range(categories):
-            categorical[start:stop, index] = block[f"c{index}"].to_numpy()
-        start = stop
+        filled = [block[f"n{index}"].fill_null(0.0).to_numpy() for index in range(numbers)]
+        null = [block[f"n{index}"].is_null().to_numpy() for index in range(numbers)]
+        ids = [block[f"c{index}"].to_numpy() for index in range(categories)]
+        for first in range(0, block.height, PART_ROWS):
+            rows_in = slice(first, min(first + PART_ROWS, block.height))
+            rows_out = slice(start + rows_in.start, start + rows_in.stop)
+            for array, columns in ((numeric, filled), (missing, null), (categorical, ids)):
+                for index, column in enumerate(columns):
+                    array[rows_out, index] = column[rows_in]
+        start += block.height
     return Arrays(numeric, missing, categorical)

@@ -101,11 +101,7 @@ class DatetimeParts(ColumnTransformer):
             else:
                 raw = _part(prepared, part).cast(pl.Float64)
             made.append(((raw - mean) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE))
-        for part, values in state["categories"].items():
-            ids = list(range(FIRST_CATEGORY_ID, FIRST_CATEGORY_ID + len(values)))
-            counted = _part(prepared, part).cast(pl.Int32)
-            known = counted.replace_strict(values, ids, default=UNSEEN_ID, return_dtype=pl.Int32)
-            made.append(pl.when(prepared.is_null()).then(NULL_ID).otherwise(known).cast(pl.Int32))
+        made += [_ids(_part(prepared, part), values) for part, values in state["categories"].items()]
         return made
 
     def _times(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
@@ -115,6 +111,18 @@ class DatetimeParts(ColumnTransformer):
 def _part(times: pl.Expr, part: str) -> pl.Expr:
     method = {"day_of_year": "ordinal_day"}.get(part, part)
     return getattr(times.dt, method)()  # type: ignore[no-any-return]
+
+
+def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:
+    """Int32 ids of a part, whose values are at most 24, by a table: the first place is for null, the next for 0."""
+    table = np.full(26, UNSEEN_ID, dtype=np.int32)
+    table[0] = NULL_ID
+    table[np.asarray(known, dtype=np.int64) + 1] = np.arange(FIRST_CATEGORY_ID, FIRST_CATEGORY_ID + len(known))
+
+    def gather(values: pl.Series) -> pl.Series:
+        return pl.Series(values.name, table.take(values.cast(pl.Int64).fill_null(-1).to_numpy() + 1))
+
+    return counted.map_batches(gather, return_dtype=pl.Int32, is_elementwise=True)
 
 
 def _moments(values: npt.NDArray[np.float64]) -> list[float]:

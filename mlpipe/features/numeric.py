@@ -31,6 +31,10 @@ Floats = npt.NDArray[np.float64]
 class NumericTransformer(ColumnTransformer):
     """Base of the transformers of numbers: reads, centres wide integers, and keeps null as null."""
 
+    def sampling(self) -> tuple[int, int] | None:
+        """The most rows from which the state is fitted and the seed of the sample; None: all rows."""
+        return None
+
     def fit_numbers(self, name: str, values: Floats) -> State:
         """The state from the finite training values, of which there is at least one."""
         raise NotImplementedError
@@ -40,15 +44,20 @@ class NumericTransformer(ColumnTransformer):
         raise NotImplementedError
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
-        """The state from all values that are numbers; integers are centred if they are wide."""
-        frame = values.to_frame("v")
-        if is_wide(values):
-            whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series().drop_nulls()
+        """The state from the values that are numbers; integers are centred if they are wide."""
+        wide = is_wide(values)
+        known = values.drop_nulls()
+        if (sampling := self.sampling()) is not None:
+            known = known.gather(sample_rows(len(known), *sampling))
+        frame = known.to_frame("v")
+        if wide:
+            whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series()
             centre = int(whole.min())  # type: ignore[arg-type]
-            real = frame.select(_centred(pl.col("v"), values.dtype, centre)).to_series().drop_nulls()
-            return {"centre": centre, **self.fit_numbers(name, real.to_numpy())}
-        numbers = frame.select(number(pl.col("v"), values.dtype)).to_series().drop_nulls().to_numpy()
-        return self.fit_numbers(name, numbers) if len(numbers) else {"empty": True}
+            state, real = {"centre": centre}, _centred(pl.col("v"), values.dtype, centre)
+        else:
+            state, real = {}, number(pl.col("v"), values.dtype)
+        numbers = frame.select(real).to_series().drop_nulls().to_numpy()
+        return {**state, **self.fit_numbers(name, numbers)} if len(numbers) else {"empty": True}
 
     def output_names(self, name: str) -> list[str]:
         """The column's own name."""
@@ -102,10 +111,13 @@ class RobustClip(NumericTransformer):
         [-0.95, -0.49, 0.0, 0.49, 3.0]
     """
 
+    def sampling(self) -> tuple[int, int]:
+        """As many rows as for quantiles."""
+        return SAMPLE_ROWS, 0
+
     def fit_numbers(self, name: str, values: Floats) -> State:
         """Median and interquartile range, or what takes its place."""
-        sampled = values[sample_rows(len(values))]
-        low, median, high = (float(q) for q in np.quantile(sampled, (0.25, 0.5, 0.75)))
+        low, median, high = (float(q) for q in np.quantile(values, (0.25, 0.5, 0.75)))
         scale = high - low or (float(values.max()) - float(values.min())) / 2
         return {"median": median, "scale": scale if scale > SMALLEST_SCALE else 0.0}
 
@@ -141,17 +153,19 @@ class QuantileNormal(NumericTransformer):
         self.seed = seed
         self.sample = sample
 
+    def sampling(self) -> tuple[int, int]:
+        """`sample` rows and the seed."""
+        return self.sample, self.seed
+
     def fit_numbers(self, name: str, values: Floats) -> State:
         """The knots, as lists."""
-        rows = num_quantiles(len(values))
-        sampled = values[sample_rows(len(values), self.sample, self.seed)]
-        knots = fit_knots(sampled, rows, self.noise, column_seed(name, self.seed))
+        knots = fit_knots(values, num_quantiles(len(values)), self.noise, column_seed(name, self.seed))
         return {part: getattr(knots, part).tolist() for part in ("at", "before", "on", "after")}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
         """Interpolated between the knots."""
         knots = Knots(*(np.asarray(state[part], dtype=np.float64) for part in ("at", "before", "on", "after")))
-        return in_numpy(value, knots)
+        return in_numpy(value, knots.mapping())
 
 
 class Identity(NumericTransformer):

@@ -24,7 +24,7 @@ from mlpipe.errors import DataError, did_you_mean
 from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.bins import quantile_bins, tempered_bins, tree_bins
 from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
-from mlpipe.features.compute import BLOCK_ROWS, Selection, compile_selection, to_arrays
+from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.target import Target, TargetCodec
@@ -96,7 +96,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         frame = self._collected(frame)
         target = self._fit(frame)
-        arrays = self.transform(frame, with_target=True)
+        arrays = replace(self.transform(frame), target=target, weight=self._weights(frame))
         position = 0
         for name, transformers in self.transformers_.items():
             for transformer in transformers:
@@ -204,7 +204,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if frame.is_empty():
             raise DataError("There are no training rows.")
         self.target_ = TargetCodec(self.schema.task, self._config.target_transform).fit(frame)
-        target = self.target_.encode(frame)
+        target = self.target_.encode(frame, "the training rows")
         self.__dict__.pop("_selections", None)
         self.transformers_ = {}
         for column in self.schema.features:
@@ -252,10 +252,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tuple(binned)
 
     def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-        names = self._needed(frame.collect_schema(), self._target_columns())
-        if isinstance(frame, pl.LazyFrame):
-            return frame.select(names).collect(engine="streaming")
-        return frame.select(names)
+        types = frame.collect_schema()
+        names = self._needed(types, self._target_columns())
+        columns = compact(self.schema, types, names)
+        return frame.lazy().select(columns).collect(engine="streaming" if isinstance(frame, pl.LazyFrame) else "auto")
 
     def _target_columns(self) -> list[str]:
         weight = self.schema.with_role(Role.WEIGHT)
@@ -286,13 +286,14 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         wrong = weights.null_count() + int((weights < 0).sum())
         if wrong:
             raise DataError(f"The weight column {column.name!r} is null or negative in {wrong:,} rows.")
-        return weights.cast(pl.Float32).to_numpy()
+        return weights.cast(pl.Float32).to_numpy(writable=True)
 
 
 def _flatness(values: pl.Series) -> str | None:
     """What is wrong with a column that never varies, or None."""
     if values.null_count() == len(values):
         return "has no value"
-    if values.null_count() or (values != values[0]).any():
+    codes = values.to_physical()
+    if values.null_count() or (codes.head(1_000) != codes[0]).any() or (codes != codes[0]).any():
         return None
     return "is constant"

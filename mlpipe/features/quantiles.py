@@ -8,6 +8,7 @@ their ends, as scikit-learn has it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -18,6 +19,10 @@ Floats = npt.NDArray[np.float64]
 
 #: Ranks are kept this far from 0 and 1, so that their normal quantiles are finite (5.2 at most).
 RANK_BOUND = 1e-7
+#: Values mapped at once, which with all that is computed on the way stay in the processor's cache.
+PART_ROWS = 16_384
+#: Fewer values than this are searched for one by one.
+FEW_ROWS = 1_024
 #: Knots are added until a straight line between two is as near as this to the normal quantile function.
 LARGEST_BEND = 1e-3
 
@@ -38,24 +43,69 @@ class Knots:
     on: Floats
     after: Floats
 
-    def __call__(self, values: Floats) -> Floats:
-        """Map finite values; each result depends on its own value alone.
+    def mapping(self) -> Callable[[Floats], Floats]:
+        """The map of finite values; each result depends on its own value alone.
 
-        Shape:
+        Returns:
             (T,) -> (T,)
         """
-        if len(self.at) < 2:
+        at = self.at
+        if len(at) < 2:
             # A constant: what else might come was never seen, and is not worth the far end of the scale.
-            return np.zeros_like(values)
-        inside = values.clip(self.at[0], self.at[-1])
-        index = np.searchsorted(self.at, inside, side="right") - 1
-        left = index.clip(None, len(self.at) - 2)
-        fraction = (inside - self.at.take(left)) / np.diff(self.at).take(left)
-        mapped = self.after.take(left) + fraction * (self.before[1:] - self.after[:-1]).take(left)
-        mapped = np.where(inside == self.at.take(index), self.on.take(index), mapped)
-        mapped[values < self.at[0]] = self.before[0]
-        mapped[values > self.at[-1]] = self.after[-1]
-        return mapped
+            return np.zeros_like
+        # One stretch before the first knot, one after each; the outermost are flat.
+        start = np.concatenate((at[:1], at))
+        width = np.concatenate(([np.inf], np.diff(at), [np.inf]))
+        level = np.concatenate((self.before[:1], self.after))
+        rise = np.concatenate(([0.0], self.before[1:] - self.after[:-1], [0.0]))
+        jump = np.concatenate(([0.0], self.on - self.after))
+        search = _bisection(at)
+
+        def apply(values: Floats) -> Floats:
+            stretch = search(values)
+            left = start.take(stretch)
+            mapped = values - left
+            mapped /= width.take(stretch)
+            mapped *= rise.take(stretch)
+            mapped += level.take(stretch)
+            mapped += (values == left) * jump.take(stretch)
+            return mapped
+
+        def apply_in_parts(values: Floats) -> Floats:
+            if len(values) <= PART_ROWS:
+                return apply(values)
+            mapped = np.empty_like(values)
+            for first in range(0, len(values), PART_ROWS):
+                mapped[first : first + PART_ROWS] = apply(values[first : first + PART_ROWS])
+            return mapped
+
+        return apply_in_parts
+
+
+def _bisection(knots: Floats) -> Callable[[Floats], npt.NDArray[np.intp]]:
+    """How many knots are at most a value: `searchsorted(knots, values, side="right")`, for many values at once.
+
+    NumPy searches for each value by itself, and the processor mispredicts every other comparison. Here all values
+    take each step together, without a branch: a third of the time.
+    """
+    size = 1 << len(knots).bit_length()
+    padded = np.concatenate((knots, np.full(size - len(knots), np.inf)))
+    steps = [1 << bit for bit in reversed(range(size.bit_length() - 1))]
+
+    def search(values: Floats) -> npt.NDArray[np.intp]:
+        if len(values) < FEW_ROWS:
+            return np.searchsorted(knots, values, side="right")
+        count = np.zeros(len(values), dtype=np.intp)
+        move, probe, passed = np.empty_like(count), np.empty_like(values), np.empty(len(values), dtype=np.bool_)
+        for step in steps:
+            np.add(count, step - 1, out=move)
+            padded.take(move, out=probe, mode="clip")
+            np.less_equal(probe, values, out=passed)
+            np.multiply(passed, step, out=move)
+            np.add(count, move, out=count)
+        return count
+
+    return search
 
 
 def num_quantiles(num_rows: int) -> int:

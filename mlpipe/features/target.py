@@ -43,14 +43,12 @@ class TargetCodec:
         """Take the mean and scale of a regression target from the training rows; labels are in the task already.
 
         Raises:
-            DataError: A target is null, or cannot be what the task says.
+            DataError: A target of a regression is null or no number.
         """
         if self.task.kind is TaskKind.REGRESSION:
             values = self._transformed(frame, "the training rows")
             moments = Standardise().fit_numbers("", values)
             self.mean, self.scale = moments["mean"], moments["scale"]
-        else:
-            self.encode(frame, "the training rows")
         return self
 
     def encode(self, frame: pl.DataFrame, source: str = "the table") -> Target:

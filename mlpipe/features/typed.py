@@ -29,7 +29,7 @@ Floats = npt.NDArray[np.float64]
 
 #: float64 tells whole numbers apart up to here.
 LARGEST_EXACT_INT = 2**53
-#: Beyond this, numbers are clipped, so that their squares and sums stay finite.
+#: Beyond this, numbers count as infinite, so that the squares and sums of the others are finite.
 LARGEST_NUMBER = 1e100
 #: The same for wide integers, which Int128 has to hold.
 LARGEST_WIDE = 1e37
@@ -37,8 +37,11 @@ LARGEST_WIDE = 1e37
 TRUE_WORDS = ("true", "t", "yes", "y", "on", "1")
 FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
 
-NAIVE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-AWARE_FORMATS = ("%Y-%m-%d %H:%M:%S%.f%#z", "%Y-%m-%d %H:%M%#z")
+#: No text is read by two of these, so that their order is of no matter.
+ISO_FORMATS = (
+    "%Y-%m-%d",
+    *(f"%Y-%m-%d{mark}%H:%M{rest}" for mark in ("T", " ") for rest in (":%S%.f", "", ":%S%.f%#z", "%#z")),
+)
 
 _WORDS = (pl.String, pl.Categorical, pl.Enum)
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
@@ -219,24 +222,47 @@ def timestamp(expression: pl.Expr, dtype: pl.DataType, column: Column) -> pl.Exp
 
 
 def _parse(values: pl.Series, written: str | None, zone: str | None) -> pl.Series:
-    """Each value by the first format that reads it; a format is tried only while some value is unread."""
-    text = pl.col("v").str.strip_chars()
-    iso = text.str.replace("T", " ", literal=True)
-    formats = [(text, written)] if written else []
-    formats += [(iso, format_) for format_ in (*NAIVE_FORMATS, *AWARE_FORMATS)]
-    frame = values.to_frame("v")
-    read = pl.Series("v", [None], dtype=pl.Datetime("us", zone)).new_from_index(0, len(values))
-    for source, format_ in formats:
-        aware = "%z" in format_ or "%#z" in format_ or "%:z" in format_
-        if any(clock in format_ for clock in ("%H", "%I", "%T", "%R", "%X", "%s")):
-            moment = source.str.to_datetime(format_, time_unit="us", strict=False)
-        else:
-            moment = source.str.to_date(format_, strict=False).cast(pl.Datetime("us"))
-        moment = _convert(moment, zone) if aware else _localise(moment, zone)
-        read = frame.select(pl.coalesce(pl.lit(read), moment).alias("v")).to_series()
-        if read.null_count() == values.null_count():
+    """Each value by the first format that reads it: its own, then ISO 8601.
+
+    Most columns hold one format. Without one of their own, that of the first value is tried first, and the others on
+    what is left.
+    """
+    known = values.drop_nulls()
+    first = written or (iso_format(known[0]) if len(known) else ISO_FORMATS[0])
+    read = _read(values, first, zone)
+    for format_ in (first, *ISO_FORMATS):
+        left = (read.is_null() & values.is_not_null()).arg_true()
+        if not len(left):
             break
+        read = read.scatter(left, _read(values.gather(left).str.strip_chars(), format_, zone))
     return read
+
+
+def iso_format(text: str) -> str:
+    """Which of `ISO_FORMATS` a text is most likely written in.
+
+    Examples:
+        >>> iso_format("2024-01-31"), iso_format("2024-01-31 10:00"), iso_format("2024-01-31T10:00:00Z")
+        ('%Y-%m-%d', '%Y-%m-%d %H:%M', '%Y-%m-%dT%H:%M:%S%.f%#z')
+    """
+    day, clock = text[:10], text[11:]
+    if ":" not in clock:
+        return ISO_FORMATS[0]
+    local = clock.rstrip("Zz").split("+")[0].split("-")[0]
+    rest = (":%S%.f" if local.count(":") > 1 else "") + ("" if local == clock else "%#z")
+    return f"%Y-%m-%d{text[len(day)]}%H:%M{rest}"
+
+
+def _read(values: pl.Series, format_: str, zone: str | None) -> pl.Series:
+    """The times that one format reads, null for others."""
+    text = pl.col("v").str
+    if any(clock in format_ for clock in ("%H", "%I", "%T", "%R", "%X", "%s")):
+        moment = text.to_datetime(format_, time_unit="us", strict=False)
+    else:
+        moment = text.to_date(format_, strict=False).cast(pl.Datetime("us"))
+    aware = any(offset in format_ for offset in ("%z", "%#z", "%:z"))
+    local = _convert(moment, zone) if aware else _localise(moment, zone)
+    return values.to_frame("v").select(local).to_series()
 
 
 def _localise(naive: pl.Expr, zone: str | None) -> pl.Expr:
@@ -250,7 +276,8 @@ def _convert(aware: pl.Expr, zone: str | None) -> pl.Expr:
 
 
 def _finite(real: pl.Expr) -> pl.Expr:
-    return pl.when(real.is_finite()).then(real.clip(-LARGEST_NUMBER, LARGEST_NUMBER))
+    # NaN is larger than all numbers to Polars, so that one comparison finds it too.
+    return pl.when(real.abs() <= LARGEST_NUMBER).then(real)
 
 
 def _rounded(real: pl.Expr) -> pl.Expr:

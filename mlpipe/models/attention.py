@@ -85,7 +85,9 @@ class Attention(nn.Module):
         value = self.value(memory_SBD).view(*memory_SBD.shape[:2], *self.heads)
         if self.qk_norm:
             query, key = rms_norm(query), rms_norm(key)
-        if query_rope is not None and memory_rope is not None:
-            query, key = rotate(query, *query_rope), rotate(key, *memory_rope)
+        if query_rope is not None:
+            query = rotate(query, *query_rope)
+        if memory_rope is not None:
+            key = rotate(key, *memory_rope)
         out: Tensor = self.out(attend(query, key, value).flatten(2))
         return out

@@ -94,7 +94,9 @@ class Block(nn.Module):
     ) -> Tensor:
         """Update the query tokens from the memory, or from one another if there is none."""
         normed_queries = normed_memory = self.attention_norm(queries_TBD)
-        if memory_SBD is not None:
+        if memory_SBD is None:
+            memory_rope = query_rope
+        else:
             normed_memory = self.attention_norm(memory_SBD)
         x_TBD = queries_TBD + self.attention(normed_queries, normed_memory, query_rope, memory_rope)
         out: Tensor = x_TBD + self.mlp(self.mlp_norm(x_TBD))

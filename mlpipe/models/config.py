@@ -68,7 +68,7 @@ class TransformerConfig:
     rope: str = "index"
     rope_base: float = 10_000.0
     readout_tokens: int = 16
-    readout: str = "all"
+    readout: str = "last"
     head: str = "linear"
     members: int = 16
     member_width: int = 128

@@ -83,7 +83,7 @@ def member_loss(
             logits.transpose(1, 2), repeated, reduction="none", label_smoothing=label_smoothing
         )
     else:
-        target_BKO = target.float().reshape(len(target), 1, -1).expand_as(logits)
+        target_BKO = target.float().reshape(target.shape[0], 1, -1).expand_as(logits)
         if kind is TaskKind.REGRESSION:
             loss_BK = functional.mse_loss(logits, target_BKO, reduction="none").mean(-1)
         else:

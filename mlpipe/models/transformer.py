@@ -88,7 +88,7 @@ class Transformer(nn.Module):
         """Logits (B, K, O) of every member."""
         tokens_TBD = self.tokenizer(numeric_BF, missing_BF, categorical_BC)
         readouts = self.num_readouts
-        readout_RBD = self.readout(len(numeric_BF))
+        readout_RBD = self.readout(numeric_BF.shape[0])
         *trunk, last = self.blocks
         if self.config.readout == "all":
             x_SBD = torch.cat((readout_RBD, tokens_TBD))

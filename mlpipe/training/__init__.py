@@ -1,0 +1,1 @@
+"""The LightningModule, the recipe, the loop around them, and what a run leaves behind."""

@@ -7,7 +7,7 @@ import math
 import signal
 import threading
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
@@ -16,6 +16,9 @@ from torch import Tensor, nn
 
 from mlpipe.data.batches import Batch
 from mlpipe.errors import TrainingError
+
+if TYPE_CHECKING:
+    from mlpipe.training.module import TabularModule
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,7 @@ class ReproducibleSteps(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Seed all generators for this batch."""
         # Counted in batches, not in optimiser steps: with gradient accumulation each batch draws anew. An odd
         # multiplier modulo 2^63 keeps neighbouring seeds' sequences apart.
         step = trainer.fit_loop.epoch_loop.total_batch_idx
@@ -73,15 +77,21 @@ class StopOnNonFiniteLoss(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        """Look at the loss of this batch.
+
+        Raises:
+            TrainingError: It is not finite.
+        """
         if pl_module.device.type != "cpu" and (batch_idx + 1) % self.interval:
             return
         loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)
         if not math.isfinite(loss):
+            where = first_non_finite(pl_module.get_submodule("net"), batch)
+            rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise TrainingError(
                 f"The training loss became {loss} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
-                f"learning rate {trainer.optimizers[0].param_groups[0]['lr']:.2g}: "
-                f"{first_non_finite(pl_module.net, batch)}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, "
-                "often helps; the checkpoints written before are intact."
+                f"learning rate {rate:.2g}: {where}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, often "
+                "helps; the checkpoints written before are intact."
             )
 
 
@@ -97,7 +107,7 @@ def first_non_finite(net: nn.Module, batch: Batch) -> str:
     found: list[str] = []
 
     def look(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
             if isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
                 found.append(name)
 
@@ -127,10 +137,11 @@ class GracefulInterrupt(Callback):
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take over SIGINT and SIGTERM."""
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may set handlers
 
-        def handle(number: int, frame: FrameType | None) -> None:
+        def handle(_number: int, _frame: FrameType | None) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt
             self.interrupted = True
@@ -141,6 +152,7 @@ class GracefulInterrupt(Callback):
             self._previous[number] = signal.signal(number, handle)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Give the signals back."""
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous = {}
@@ -153,6 +165,7 @@ class Patience(EarlyStopping):
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """All of the old state but the patience."""
         super().load_state_dict({**state_dict, "patience": self.patience})
 
 
@@ -160,7 +173,8 @@ class EpochLog(Callback):
     """A line of the log per epoch, for where no progress bar can be shown."""
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        values = {"train/loss": float(pl_module.epoch_loss)}
+        """Log the epoch's mean loss and the validation metrics."""
+        values = {"train/loss": float(cast("TabularModule", pl_module).epoch_loss)}
         values |= {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val/")}
         shown = {name: float(f"{value:.5g}") for name, value in values.items()}
         logger.info("Epoch %d of %s", trainer.current_epoch + 1, trainer.max_epochs, extra=shown)

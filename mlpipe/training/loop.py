@@ -91,9 +91,7 @@ def train(
     codec = data.preprocessor.target_
     kind = data.schema.task.kind
     torch.manual_seed(seed)
-    module = TabularModule(
-        model, data.spec, kind, training, codec.in_units if kind is TaskKind.REGRESSION else None
-    )
+    module = TabularModule(model, data.spec, kind, training, codec.in_units if kind is TaskKind.REGRESSION else None)
     interrupt = GracefulInterrupt()
     callbacks = [interrupt, *recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
     last = checkpoints / "last.ckpt"
@@ -118,7 +116,8 @@ def train(
     if best.is_file():
         module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     module = module.cpu().eval()
-    logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in _held_out(data).items()}
+    held_out: dict[Part, Arrays] = {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
+    logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in held_out.items()}
     temperature = _temperature(logits["validation"], data, kind) if training.calibrate else 1.0
     outputs = {part: member_average(values, kind, temperature) for part, values in logits.items()}
     return Trained(
@@ -148,7 +147,7 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
         callbacks.append(EMAWeights(training.ema_decay))
     if training.patience > 0:
         callbacks.append(Patience(monitor=monitor, mode=mode, patience=training.patience))
-    same = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
+    same: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
     callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **same))
     callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, **same))
     if training.checkpoint_every_steps is not None:
@@ -156,10 +155,6 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
             ModelCheckpoint(filename="last", every_n_train_steps=training.checkpoint_every_steps, save_top_k=1, **same)
         )
     return callbacks
-
-
-def _held_out(data: TabularDataModule) -> dict[Part, Arrays]:
-    return {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
 
 
 def _truth(arrays: Arrays) -> tuple[Tensor, Tensor | None]:
@@ -183,7 +178,7 @@ def predict_logits(net: Transformer, arrays: Arrays, batch_size: int) -> Tensor:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's lines about absent accelerators and its products, and its own use of a deprecated torch class."""
+    """Without Lightning's lines about absent accelerators and products, and its use of a deprecated torch class."""
     chatty = logging.getLogger("lightning.pytorch")
     level = chatty.level
     chatty.setLevel(logging.WARNING)

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
 #: Set before MLflow is imported, where the user has not set them. It would try an unreachable server for minutes, load
-#: pickled models, report usage to its makers, and tell about its database's tables.
+#: pickled models, report usage to its makers, and print a page about a locked database, of which we say one line.
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "False",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
 }
 
 #: The longest value of a parameter or tag that MLflow takes.
@@ -138,7 +138,7 @@ class MlflowRun:
 
 @contextmanager
 def _one_at_a_time(uri: str) -> Iterator[None]:
-    """Hold the lock of an SQLite store: processes that start together would all make its tables, and all but one fail."""
+    """Hold the lock of an SQLite store: processes that start together would all make its tables, and one succeed."""
     if not uri.startswith("sqlite:///"):
         yield
         return

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor
+from torch.optim import Optimizer
 
 from mlpipe.data.batches import Batch
 from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
@@ -140,6 +141,22 @@ class TabularModule(L.LightningModule):
             optimizer, int(self.trainer.estimated_stepping_batches), config.warmup_fraction, config.final_lr_fraction
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm of all gradients.
+
+        Lightning refuses to clip for a fused optimiser under any mixed precision. That matters with a gradient scaler
+        alone, for which `configure_optimizers` does not fuse.
+        """
+        if self.trainer.precision == "16-mixed" or gradient_clip_algorithm == "value":
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the network again."""

@@ -71,10 +71,15 @@ class MuonAdamW(AdamW):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """One step of both; the closure, if any, is evaluated once."""
+        loss = None
+        if closure is not None:
+            # Before any group is hidden: Lightning's closure clips the gradients of all groups.
+            with torch.enable_grad():
+                loss = closure()
         groups = self.param_groups
         try:
             self.param_groups = [group for group in groups if not group["muon"]]
-            loss = super().step(closure)
+            super().step()
         finally:
             self.param_groups = groups
         for group in groups:
@@ -90,7 +95,7 @@ class MuonAdamW(AdamW):
                 by_shape[parameter.shape].append(parameter)
         for (rows, columns), parameters in by_shape.items():
             buffers = [self._momentum_buffer(parameter) for parameter in parameters]
-            grads = [parameter.grad for parameter in parameters]
+            grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
             torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
             looked_ahead = torch._foreach_lerp(grads, buffers, self.momentum)
             parts = torch.stack(looked_ahead).view(-1, rows // chunks, columns)
@@ -156,8 +161,8 @@ def _for_muon(group: dict[str, Any], lr: float) -> list[dict[str, Any]]:
     split: dict[int, dict[str, Any]] = {}
     for name, parameter in zip(group["param_names"], group["params"], strict=True):
         parts = next((count for suffix, count in FUSED_PARTS.items() if name.endswith(suffix)), 1)
-        empty = {**group, "name": f"muon_{parts}", "muon": True, "chunks": parts, "lr": lr, "params": [], "param_names": []}
-        target = split.setdefault(parts, empty)
+        empty = {"name": f"muon_{parts}", "muon": True, "chunks": parts, "lr": lr, "params": [], "param_names": []}
+        target = split.setdefault(parts, {**group, **empty})
         target["params"].append(parameter)
         target["param_names"].append(name)
     return list(split.values())

@@ -201,7 +201,8 @@ class MlflowTracker(Logger):
             self._retry_after = min(2 * self._retry_after, MAX_RETRY) or FIRST_RETRY
             self._next_send = time.monotonic() + self._retry_after
             level = logging.DEBUG if self._warned else logging.WARNING
-            reason = " ".join(without_credentials(str(error)).split())[:300]
+            # The first line says it; behind it come the SQL and links.
+            reason = without_credentials(str(error)).partition("\n")[0][:300]
             log.log(
                 level,
                 "MLflow at %s could not %s (%s: %s). Training goes on; what was not sent is tried again later.",

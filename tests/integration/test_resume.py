@@ -62,10 +62,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def signal_at(step: int, number: signal.Signals) -> str:
+    return f"--trainer.callbacks={{class_path: harm.SignalAt, init_args: {{step: {step}, number: {int(number)}}}}}"
+
+
 def fit(folder: Path, run: str, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "mlpipe", "fit", "--config", "config.yaml", "--run", run, "--log", "plain", *words]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    command = [sys.executable, "-m", "mlpipe", "fit", "--config", "config.yaml", "--run", run, *words]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
 
 
 def weights(folder: Path, run: str, name: str = "last") -> dict[str, torch.Tensor]:
@@ -75,8 +81,8 @@ def weights(folder: Path, run: str, name: str = "last") -> dict[str, torch.Tenso
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
     assert first.keys() == second.keys()
-    for name in first:
-        assert torch.equal(first[name], second[name]), name
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +97,12 @@ def test_steps_per_epoch_are_what_the_cases_below_assume(folder: Path, uninterru
     assert checkpoint["global_step"] == 4 * STEPS_PER_EPOCH
 
 
-@pytest.mark.parametrize("step", [17, pytest.param(20, marks=pytest.mark.slow), pytest.param(21, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "step", [17, pytest.param(20, marks=pytest.mark.slow), pytest.param(21, marks=pytest.mark.slow)]
+)
 def test_killed_in_the_middle_of_an_epoch(folder: Path, uninterrupted: dict[str, torch.Tensor], step: int) -> None:
     run = f"killed-{step}"
-    harm = f"--trainer.callbacks={{class_path: harm.SignalAt, init_args: {{step: {step}, number: {int(signal.SIGKILL)}}}}}"
-    assert fit(folder, run, harm).returncode == -signal.SIGKILL
+    assert fit(folder, run, signal_at(step, signal.SIGKILL)).returncode == -signal.SIGKILL
     checkpoint = torch.load(folder / run / "checkpoints" / "last.ckpt", weights_only=True)
     assert checkpoint["global_step"] <= step < 4 * STEPS_PER_EPOCH
     resumed = fit(folder, run, "--resume", "--trainer.callbacks=null")
@@ -108,8 +115,7 @@ def test_killed_in_the_middle_of_an_epoch(folder: Path, uninterrupted: dict[str,
 
 
 def test_interrupted_run_is_usable_and_resumes_exactly(folder: Path, uninterrupted: dict[str, torch.Tensor]) -> None:
-    harm = f"--trainer.callbacks={{class_path: harm.SignalAt, init_args: {{step: 15, number: {int(signal.SIGINT)}}}}}"
-    stopped = fit(folder, "interrupted", harm)
+    stopped = fit(folder, "interrupted", signal_at(15, signal.SIGINT))
     assert stopped.returncode == 130, stopped.stderr
     assert "Traceback" not in stopped.stderr
     assert "--resume" in stopped.stdout

@@ -313,6 +313,12 @@ def test_the_server_does_not_outlive_its_worker(served: Served, tmp_path: Path) 
         assert "A process of the server died" in server.log.read_text()
 
 
+def test_the_parent_process_stays_light() -> None:
+    code = "import sys, mlpipe.serving.server; print([m for m in ('torch', 'polars', 'lightning') if m in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
 def run_serve(*words: str) -> tuple[int, str]:
     result = subprocess.run(
         [sys.executable, "-m", "mlpipe", "serve", *words], capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -213,6 +213,20 @@ def test_what_could_not_be_sent_is_kept(tmp_path: Path, caplog: pytest.LogCaptur
     assert client.get_run(run_id(tracker)).info.status == "FINISHED"
 
 
+@pytest.mark.slow
+def test_runs_that_start_together_share_a_new_store(tmp_path: Path) -> None:
+    code = """
+import sys
+from mlpipe.training.mlflow_run import MlflowRun
+from mlpipe.training.rundir import RunDirectory
+root, uri = sys.argv[1:]
+MlflowRun.open(uri, "line", RunDirectory.create(root)).log_metrics([("loss", 1.0, 0, 0)])
+"""
+    command = [sys.executable, "-c", code, str(tmp_path), default_uri(tmp_path)]
+    started = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in started] == [0, 0, 0]
+
+
 def test_the_environment_names_the_store(root: Path, run: RunDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
     assert MlflowTracker(TrackingConfig(), run, root).uri == "http://host"

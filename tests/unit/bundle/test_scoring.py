@@ -188,6 +188,5 @@ def test_values_that_cannot_be_read_are_counted(
     age = [None if i % 17 == 0 else "n.n." if i % 100 == 1 else "40.5" for i in range(300)]
     binary.frame.with_columns(age=pl.Series(age)).write_csv(tmp_path / "in.csv")
     assert predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv") == 300
-    assert [record.message for record in caplog.records] == [
-        f"{tmp_path / 'in.csv'}: 3 values of 'age' could not be read and were taken as missing."
-    ]
+    ours = [record.message for record in caplog.records if record.name == "mlpipe.bundle.scoring"]
+    assert ours == [f"{tmp_path / 'in.csv'}: 3 values of 'age' could not be read and were taken as missing."]

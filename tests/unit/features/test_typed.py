@@ -8,7 +8,19 @@ import polars as pl
 import pytest
 
 from mlpipe.errors import DataError
-from mlpipe.features.typed import boolean, category, effective_kind, is_wide, number, seconds, text, timestamp, typed
+from mlpipe.features.typed import (
+    ISO_FORMATS,
+    boolean,
+    category,
+    effective_kind,
+    is_wide,
+    iso_format,
+    number,
+    seconds,
+    text,
+    timestamp,
+    typed,
+)
 from mlpipe.schema import Column, Kind
 
 
@@ -76,6 +88,23 @@ def test_times_in_text_are_each_read_by_the_first_format_that_fits() -> None:
     expected = [ten, datetime(2024, 1, 31), ten, ten.replace(microsecond=500_000), None, None, None]
     assert apply(timestamp, values, column) == expected
     assert [apply(timestamp, [value], column)[0] for value in values[:5]] == expected[:5]
+
+
+@pytest.mark.parametrize("format_", ISO_FORMATS)
+def test_each_iso_text_is_read_by_one_format(format_: str) -> None:
+    written = "2024-01-31T10:11:12.5+02:00"
+    text = {"%Y-%m-%d": "2024-01-31"}.get(format_)
+    if text is None:
+        seconds_, offset = "%S" in format_, "%#z" in format_
+        text = f"2024-01-31{format_[8]}10:11{':12.5' * seconds_}{'+02:00' * offset}"
+    assert len(text) <= len(written)
+    series = pl.Series("v", [text])
+    readers = [
+        other
+        for other in ISO_FORMATS
+        if not series.str.strptime(pl.Date if other == "%Y-%m-%d" else pl.Datetime, other, strict=False).null_count()
+    ]
+    assert readers == [format_] == [iso_format(text)]
 
 
 def test_local_times_that_the_clock_skipped_are_null_and_of_two_the_earlier_counts() -> None:

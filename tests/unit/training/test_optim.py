@@ -41,7 +41,7 @@ def test_muon_follows_torch(shape: tuple[int, int]) -> None:
         gradient = torch.randn(shape, generator=generator)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         optimizer.step()
-        reference.step()
+        reference.step()  # type: ignore[no-untyped-call]  # torch's
     moved = (theirs - start).norm()
     assert (ours - theirs).norm() < 0.02 * moved
 
@@ -113,3 +113,20 @@ def test_schedule_rises_then_falls_to_its_end() -> None:
 def test_schedule_without_warmup_starts_at_the_peak() -> None:
     assert warmup_cosine(0, 10, 0.0) == 1.0
     assert warmup_cosine(0, 1, 0.5) == 1.0
+
+
+def test_the_closure_sees_all_groups() -> None:
+    """Lightning clips gradients within the closure, through the optimiser's groups."""
+    first, second = nn.Parameter(torch.ones(4, 4)), nn.Parameter(torch.ones(4))
+    optimizer = MuonAdamW([{"params": [first], "muon": True, "weight_decay": 0.0}, {"params": [second]}])
+    seen: list[int] = []
+
+    def closure() -> float:
+        seen.extend(id(p) for group in optimizer.param_groups for p in group["params"])
+        first.grad, second.grad = torch.ones_like(first), torch.ones_like(second)
+        return 1.5
+
+    assert optimizer.step(closure) == 1.5
+    assert seen == [id(first), id(second)]
+    assert not torch.equal(first, torch.ones(4, 4))
+    assert not torch.equal(second, torch.ones(4))
