@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 .PHONY: demo
 demo: $(STAMP) ## train, score and serve a model on the flights of 2013
-	$(BIN)/python -m mlpipe.commands.demo
+	$(BIN)/python benchmarks/flights.py
 
 .PHONY: test
 test: $(STAMP) ## all tests but the slow ones, with coverage

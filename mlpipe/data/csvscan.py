@@ -20,7 +20,8 @@ from pathlib import Path
 
 import polars as pl
 
-from mlpipe.data.dialect import Dialect, read_records, refuse_ragged
+from mlpipe.data.dialect import Dialect, refuse_ragged
+from mlpipe.data.guess import read_records
 from mlpipe.data.sources import Source, decoded_lines, first_line, open_bytes, read_all
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
@@ -138,13 +139,12 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
 
 def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: Mapping[str, str]) -> dict[str, _Type]:
     """The narrowest type for each column of a scan that holds for all of its values."""
-    facts: list[pl.Expr] = []
-    names = text.collect_schema().names()
-    for i, name in enumerate(names):
+    tests: dict[str, dict[str, pl.Expr]] = {}
+    for name in text.collect_schema().names():
         column = pl.col(name)
         number = column.str.replace(",", ".", literal=True) if dialect.decimal_comma else column
         number = number.str.strip_chars_start(" ")
-        tests = {
+        tests[name] = {
             "padded": column.is_not_null().any() & column.str.starts_with(" ").all(),
             "empty": column.is_null().all(),
             "boolean": column.str.contains(_BOOLEAN).all(),
@@ -154,12 +154,12 @@ def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: 
             "int128": _holds(number, pl.Int128()),
         }
         if name in wanted:
-            tests["wanted"] = _holds(number, TYPES[wanted[name]])
-        facts += [test.alias(f"{i}.{key}") for key, test in tests.items()]
-    values = text.select(facts).collect(engine="streaming").row(0, named=True)
+            tests[name]["wanted"] = _holds(number, TYPES[wanted[name]])
+    flat = [test.alias(f"{i}.{key}") for i, of_one in enumerate(tests.values()) for key, test in of_one.items()]
+    answers = iter(text.select(flat).collect(engine="streaming").row(0))
     found = {}
-    for i, name in enumerate(names):
-        fact = {key.partition(".")[2]: value for key, value in values.items() if key.startswith(f"{i}.")}
+    for name, of_one in tests.items():
+        fact = {key: next(answers) for key in of_one}
         dtype = TYPES[wanted[name]] if fact.get("wanted") else _narrowest(fact, name in quoted)
         found[name] = _Type(dtype, padded=fact["padded"])
     return found

@@ -14,7 +14,6 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from sklearn.metrics import roc_auc_score
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlpipe.data.kinds import identifier_reason
@@ -36,10 +35,13 @@ MANY_ROWS = 1_000
 FEW_DUPLICATES = 0.01
 #: A column that alone scores more than this gives the target away.
 GIVES_AWAY = 0.99
+#: A number that goes less than this part of the way from chance to perfect, cut into bins, needs no tree.
+WORTH_A_TREE = 0.5
 #: A linear fit this good means that the target is a sum of columns.
 ADDS_UP = 0.9999
 
 Floats = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.int64]
 
 
 def find_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[str]:
@@ -153,43 +155,65 @@ def _score(values: Floats, column: Column, target: Floats, kind: TaskKind) -> fl
     largest class (0) to 1.
     """
     # Ranks: a tree needs no more, and huge numbers would not fit its float32.
-    values = pl.Series(values).fill_nan(None).rank("dense").cast(pl.Float64).fill_null(float("nan")).to_numpy()
+    ranks = pl.Series(values).fill_nan(None).rank("dense").cast(pl.Int64).fill_null(0).to_numpy()
     fold = folds(len(target), 2)
-    foretold = np.empty_like(target)
-    for i in (0, 1):
-        fit, held_out = fold != i, fold == i
-        if column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN, Kind.TEXT, Kind.IDENTIFIER):
-            foretold[held_out] = _by_code(values[fit], target[fit], values[held_out], kind)
-        else:
-            foretold[held_out] = _by_tree(values[fit], target[fit], values[held_out], kind)
+    if column.kind in (Kind.CATEGORICAL, Kind.BOOLEAN, Kind.TEXT, Kind.IDENTIFIER):
+        return _rate(_by_code(ranks, target, fold, kind), target, kind)
+    bins = ranks * min(256, len(ranks) // 8) // (ranks.max() + 1)
+    quick = _rate(_by_code(bins, target, fold, kind), target, kind)
+    chance = 0.0 if kind in (TaskKind.REGRESSION, TaskKind.MULTICLASS) else 0.5
+    return (
+        quick
+        if quick - chance < WORTH_A_TREE * (1 - chance)
+        else _rate(_by_tree(ranks, target, fold, kind), target, kind)
+    )
+
+
+def _rate(foretold: Floats, target: Floats, kind: TaskKind) -> float:
     if kind is TaskKind.REGRESSION:
         spread = float(np.var(target))
         return 1 - float(np.mean((target - foretold) ** 2)) / spread if spread else 0.0
     if kind is TaskKind.MULTICLASS:
         largest = float(np.bincount(target.astype(int)).max()) / len(target)
         return (float(np.mean(foretold == target)) - largest) / (1 - largest) if largest < 1 else 0.0
-    return float(roc_auc_score(target, foretold)) if len(np.unique(target)) == 2 else 0.0
+    positives = float(target.sum())
+    pairs = positives * (len(target) - positives)
+    ranks = pl.Series(foretold).rank("average").to_numpy()
+    return (float(ranks @ target) - positives * (positives + 1) / 2) / pairs if pairs else 0.0
 
 
-def _by_tree(fit: Floats, target: Floats, held_out: Floats, kind: TaskKind) -> Floats:
-    if kind is TaskKind.MULTICLASS:
-        tree = DecisionTreeClassifier(max_leaf_nodes=64, min_samples_leaf=5, random_state=0)
-    else:
-        tree = DecisionTreeRegressor(max_leaf_nodes=64, min_samples_leaf=5, random_state=0)
-    tree.fit(fit[:, None], target)
-    return np.asarray(tree.predict(held_out[:, None]), dtype=np.float64)
+def _by_tree(ranks: Positions, target: Floats, fold: Positions, kind: TaskKind) -> Floats:
+    """What a small tree, fitted on one fold, foretells of the other."""
+    foretold = np.empty_like(target)
+    kinds = DecisionTreeClassifier if kind is TaskKind.MULTICLASS else DecisionTreeRegressor
+    for i in (0, 1):
+        tree = kinds(max_leaf_nodes=64, min_samples_leaf=5, random_state=0)
+        tree.fit(ranks[fold != i, None], target[fold != i])
+        foretold[fold == i] = tree.predict(ranks[fold == i, None])
+    return foretold
 
 
-def _by_code(fit: Floats, target: Floats, held_out: Floats, kind: TaskKind) -> Floats:
-    """Mean, or for multiclass most frequent, target of the same category; of all rows for one not seen."""
-    frame = pl.DataFrame({"code": fit, "target": target})
-    if kind is TaskKind.MULTICLASS:
-        best, usual = pl.col("target").mode().min(), frame["target"].mode().min()
-    else:
-        best, usual = pl.col("target").mean(), frame["target"].mean()
-    table = frame.group_by("code").agg(best)
-    joined = pl.DataFrame({"code": held_out}).join(table, on="code", how="left", maintain_order="left")
-    return joined["target"].fill_null(usual).to_numpy()
+def _by_code(codes: Positions, target: Floats, fold: Positions, kind: TaskKind) -> Floats:
+    """Mean, or for multiclass most frequent, target of the same code in the other fold; of all its rows if it has none.
+
+    Shape:
+        (N,), (N,), (N,) -> (N,)
+    """
+    foretold = np.empty_like(target)
+    for i in (0, 1):
+        fit, size = fold != i, int(codes.max()) + 1
+        if kind is TaskKind.MULTICLASS:
+            classes = int(target.max()) + 1
+            pairs = codes[fit] * classes + target[fit].astype(np.int64)
+            # The rows of a code with each class; to break ties, and for codes not seen, the frequency of the class.
+            usual = np.bincount(target[fit].astype(np.int64), minlength=classes) / (fit.sum() + 1)
+            table = (np.bincount(pairs, minlength=size * classes).reshape(size, classes) + usual).argmax(axis=1)
+        else:
+            count = np.bincount(codes[fit], minlength=size)
+            sums = np.bincount(codes[fit], weights=target[fit], minlength=size)
+            table = np.where(count, sums / np.maximum(count, 1), target[fit].mean())
+        foretold[fold == i] = table[codes[fold == i]]
+    return foretold
 
 
 def _sum_warning(

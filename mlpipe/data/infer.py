@@ -168,7 +168,8 @@ def _refuse_role(column: Column, profile: Profile, role: Role, source: str) -> N
     ordered = (Kind.NUMERIC, Kind.DATE, Kind.DATETIME, Kind.DURATION)
     if role is Role.WEIGHT and (not profile.is_number or profile.low is None or float(profile.low) < 0):
         raise DataError(f"`data.weight` names {column.name!r}, but in {source} it does not hold numbers of 0 or more.")
-    if role is Role.TIME and column.kind not in ordered and not profile.dtype.is_integer():
+    numbers = profile.dtype.is_integer() or 0 < profile.filled == profile.numbers
+    if role is Role.TIME and column.kind not in ordered and not numbers:
         raise DataError(
             f"`data.time` names {column.name!r}, but in {source} it is {column.kind.value} ({column.reason}); "
             "rows can be ordered by a date, a time or a number."

@@ -82,7 +82,7 @@ def identifier_reason(name: str, profile: Profile) -> str | None:
     if rows < FEW_ROWS or not (profile.dtype.is_integer() or profile.dtype == pl.String) or _is_time(profile):
         return None
     unique = distinct == rows == profile.rows
-    if profile.dtype.is_integer() and unique:
+    if unique and (profile.dtype.is_integer() or (profile.digits == rows and profile.longest < 19)):
         span = int(profile.high) - int(profile.low) + 1
         if span == rows:
             return f"whole numbers without a gap, each in one row ({profile.low} to {profile.high}): row numbers"
@@ -127,7 +127,7 @@ def _decide(name: str, profile: Profile) -> _Decision:
         levels = tuple(dtype.categories.to_list())
         return Kind.CATEGORICAL, Role.FEATURE, f"an Enum of {len(levels)} levels, in its order", {"categories": levels}
     if isinstance(dtype, pl.Categorical):
-        return Kind.CATEGORICAL, Role.FEATURE, f"{profile.distinct:,} categories", {}
+        return Kind.CATEGORICAL, Role.FEATURE, f"{profile.different} categories", {}
     if identified := identifier_reason(name, profile):
         return Kind.IDENTIFIER, Role.IDENTIFIER, identified, {}
     return _decide_text(profile) if dtype == pl.String else _decide_number(name, profile)
@@ -137,9 +137,9 @@ def _decide_number(name: str, profile: Profile) -> _Decision:
     words = set(name_words(name))
     if profile.dtype.is_integer():
         if words & (_ID_WORDS | _CODE_WORDS) and profile.distinct <= 0.5 * profile.present:
-            reason = f"{profile.distinct:,} whole numbers that its name calls a code, not a quantity"
+            reason = f"{profile.different} whole numbers that its name calls a code, not a quantity"
             return Kind.CATEGORICAL, Role.FEATURE, reason, {}
-        reason = f"whole numbers from {profile.low} to {profile.high}, {profile.distinct:,} of them different"
+        reason = f"whole numbers from {profile.low} to {profile.high}, {profile.different} of them different"
         return Kind.NUMERIC, Role.FEATURE, reason, {}
     return Kind.NUMERIC, Role.FEATURE, f"numbers from {float(profile.low):.6g} to {float(profile.high):.6g}", {}
 
@@ -155,7 +155,7 @@ def _decide_text(profile: Profile) -> _Decision:
             return _decide_date(profile, format_, count)
     if _is_number(profile):
         if _is_code(profile):
-            reason = f"{profile.distinct:,} different texts of digits: codes, not quantities"
+            reason = f"{profile.different} different texts of digits: codes, not quantities"
             return Kind.CATEGORICAL, Role.FEATURE, reason, {}
         others = profile.present - profile.numbers
         reason = "text that holds numbers" + (f"; {others:,} that are none count as missing" if others else "")
@@ -164,12 +164,12 @@ def _decide_text(profile: Profile) -> _Decision:
         return Kind.DURATION, Role.FEATURE, "text that holds times such as 12:30, read as seconds", {}
     many = profile.share_distinct > 0.5 or (profile.words >= 5 and profile.distinct > 1_000)
     if many and profile.words >= 3 and profile.rows >= FEW_ROWS:
-        reason = f"{profile.distinct:,} different texts of {profile.words:.1f} words on average"
+        reason = f"{profile.different} different texts of {profile.words:.1f} words on average"
         return Kind.TEXT, Role.FEATURE, reason, {}
     if profile.length >= 100 and profile.share_distinct > 0.5:
-        reason = f"{profile.distinct:,} different texts of {profile.length:.0f} letters on average"
+        reason = f"{profile.different} different texts of {profile.length:.0f} letters on average"
         return Kind.TEXT, Role.FEATURE, reason, {}
-    return Kind.CATEGORICAL, Role.FEATURE, f"{profile.distinct:,} different words", {}
+    return Kind.CATEGORICAL, Role.FEATURE, f"{profile.different} different words", {}
 
 
 def _decide_date(profile: Profile, format_: str, count: int) -> _Decision:

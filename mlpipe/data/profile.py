@@ -18,6 +18,8 @@ from mlpipe.data.dates import CLOCK, candidate_formats, parse_dates
 EXACT_ROWS = 100_000
 #: Up to so many distinct values are counted exactly all the same.
 FEW_VALUES = 10_000
+#: So many columns are counted in one pass: planning a query takes longer than in proportion to its expressions.
+PASS_COLUMNS = 500
 #: Rows at the top of the table whose text is looked at for ways of writing dates.
 HEAD_ROWS = 10_000
 
@@ -34,9 +36,10 @@ class Profile:
         rows: All rows.
         present: Rows with a value.
         distinct: Different values among them.
+        exact: Whether `distinct` was counted and not estimated.
         constant: Whether there is at most one different value.
-        low: The smallest number.
-        high: The largest number.
+        low: The smallest number; in text, the smallest whole number.
+        high: The largest number; in text, the largest whole number.
         whole: Whether all numbers are whole.
         blanks: Texts of nothing but blanks; the counts below are of texts, too.
         numbers: Texts that read as a number.
@@ -55,6 +58,7 @@ class Profile:
     rows: int
     present: int
     distinct: int = 0
+    exact: bool = True
     constant: bool = False
     low: Any = None
     high: Any = None
@@ -72,9 +76,9 @@ class Profile:
     dates: Mapping[str, int] | None = None
 
     @property
-    def is_text(self) -> bool:
-        """Whether values are words: text, or categories."""
-        return isinstance(self.dtype, pl.String | pl.Categorical | pl.Enum)
+    def different(self) -> str:
+        """How many different values there are, in figures."""
+        return f"{self.distinct:,}" if self.exact else f"about {float(f'{self.distinct:.2g}'):,.0f}"
 
     @property
     def is_number(self) -> bool:
@@ -108,7 +112,7 @@ def profile_table(frame: pl.LazyFrame) -> dict[str, Profile]:
     exact = _collect(frame, {name: _exact_counts(name, schema[name], rows, facts[name], formats) for name in names})
     profiles = {}
     for name in names:
-        found = facts[name] | exact[name]
+        found = facts[name] | exact[name] | {"exact": bool({"distinct", "values"} & set(exact[name]))}
         if (values := found.pop("values", None)) is not None:
             found |= _of_values(values, formats[name])
         profiles[name] = _profile(schema[name], found, formats.get(name, ()))
@@ -116,12 +120,15 @@ def profile_table(frame: pl.LazyFrame) -> dict[str, Profile]:
 
 
 def _collect(frame: pl.LazyFrame, counts: dict[str, dict[str, pl.Expr]]) -> dict[str, dict[str, Any]]:
-    """All counts of all columns in one pass."""
-    expressions = [e.alias(f"{i}.{key}") for i, facts in enumerate(counts.values()) for key, e in facts.items()]
-    if not expressions:
-        return {name: {} for name in counts}
-    row = frame.select(expressions).collect(engine="streaming")
-    return {name: {key: row[f"{i}.{key}"][0] for key in facts} for i, (name, facts) in enumerate(counts.items())}
+    """All counts of all columns, in one pass unless there are very many columns."""
+    found: dict[str, dict[str, Any]] = {}
+    names = list(counts)
+    for start in range(0, len(names), PASS_COLUMNS):
+        chosen = names[start : start + PASS_COLUMNS]
+        flat = [e.alias(f"{i}.{key}") for i, name in enumerate(chosen) for key, e in counts[name].items()]
+        answers = iter(frame.select(flat).collect(engine="streaming").get_columns() if flat else ())
+        found |= {name: {key: next(answers)[0] for key in counts[name]} for name in chosen}
+    return found
 
 
 def _cheap_counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
@@ -133,10 +140,11 @@ def _cheap_counts(name: str, dtype: pl.DataType) -> dict[str, pl.Expr]:
     if dtype.is_numeric():
         counts |= {"low": column.min(), "high": column.max()}
         if dtype.is_float() or dtype.is_decimal():
-            counts["whole"] = (column == column.floor()).all()
+            number = column.cast(pl.Float64)  # the floor of a decimal may not fit its digits
+            counts["whole"] = (number == number.floor()).all()
     else:
         physical = column.to_physical()  # years beyond 9999 have no place in Python's datetime
-        counts |= {"low": physical.min(), "high": physical.max()}
+        counts |= {"least": physical.min(), "most": physical.max()}
     return counts
 
 
@@ -166,8 +174,8 @@ def _text_counts(column: pl.Expr, formats: tuple[str, ...], times: pl.Expr) -> d
     counts = {
         "blanks": stripped == "",
         "numbers": stripped.cast(pl.Float64, strict=False).is_finite(),
-        "digits": stripped.str.contains(r"^\d+$"),
-        "zeros": stripped.str.contains(r"^0\d+$"),
+        "digits": stripped.str.contains(r"^[0-9]+$"),
+        "zeros": stripped.str.contains(r"^0[0-9]+$"),
         "length": length,
         "words": stripped.str.count_matches(r"\S+"),
         "booleans": stripped.str.to_lowercase().is_in(["true", "false"]),
@@ -175,7 +183,8 @@ def _text_counts(column: pl.Expr, formats: tuple[str, ...], times: pl.Expr) -> d
     }
     counts |= {f"date{i}": parse_dates(column, format_).is_not_null() for i, format_ in enumerate(formats)}
     sums = {key: (count.cast(pl.Int64) * times).sum() for key, count in counts.items()}
-    return sums | {"shortest": length.min(), "longest": length.max()}
+    whole = stripped.cast(pl.Int64, strict=False)
+    return sums | {"shortest": length.min(), "longest": length.max(), "low": whole.min(), "high": whole.max()}
 
 
 def _of_values(values: pl.Series, formats: tuple[str, ...]) -> dict[str, Any]:
@@ -195,14 +204,16 @@ def _present(name: str, dtype: pl.DataType) -> pl.Expr:
 def _profile(dtype: pl.DataType, facts: dict[str, Any], formats: tuple[str, ...]) -> Profile:
     dates = {format_: facts.pop(f"date{i}", 0) for i, format_ in enumerate(formats)}
     low, high = facts.pop("low", None), facts.pop("high", None)
+    least, most = facts.pop("least", low), facts.pop("most", high)
     present = facts["present"]
     for key in ("length", "words"):
         facts[key] = (facts.get(key) or 0) / max(present, 1)
     return Profile(
         dtype=dtype,
-        constant=present == 0 or (low is not None and low == high),
-        low=low if dtype.is_numeric() else None,
-        high=high if dtype.is_numeric() else None,
+        exact=bool(facts.pop("exact")),
+        constant=present == 0 or (least is not None and least == most),
+        low=low,
+        high=high,
         whole=bool(facts.pop("whole", dtype.is_integer())),
         dates=dict(sorted(dates.items(), key=lambda item: -item[1])),
         **{key: value or 0 for key, value in facts.items()},

@@ -18,7 +18,8 @@ import polars as pl
 
 from mlpipe.data.csvscan import scan_csv
 from mlpipe.data.dialect import Dialect, check_separator, find_dialect
-from mlpipe.data.sources import Source, decoded_lines, find_format, find_sources, first_line, head, read_all
+from mlpipe.data.formats import find_format
+from mlpipe.data.sources import Source, decoded_lines, find_sources, first_line, head, read_all
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "tsv", "parquet", "ipc", "ndjson")

@@ -21,6 +21,11 @@ from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID
 
 #: Up to so many values are looked up one by one.
 FEW_ROWS = 512
+#: Whole numbers within such a range are looked up by a table.
+MOST_CODES = 65_536
+
+
+Ids = npt.NDArray[np.int32]
 
 
 class CategoryEncoder(ColumnTransformer):
@@ -151,32 +156,64 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
     def canonical(values: pl.Series) -> pl.Series:
         return values.to_frame("v").select(category(pl.col("v"), dtype)).to_series()
 
-    def lookup(values: pl.Series) -> pl.Series:
-        if isinstance(dtype, pl.Categorical | pl.Enum) and len(values) > FEW_ROWS:
-            return _by_code(values, lookup)
+    def find_words(words: pl.Series) -> pl.Series:
+        found = find(words)
+        if found.null_count() == words.null_count():
+            return found.fill_null(NULL_ID)
+        missed = (found.is_null() & words.is_not_null()).arg_true()
+        again = canonical(words.gather(missed))
+        return found.fill_null(NULL_ID).scatter(missed, _with_special(find(again), again))
+
+    def find_all(values: pl.Series) -> pl.Series:
         if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
-            text = values.cast(pl.String)
-            found = find(text)
-            if found.null_count() == text.null_count():
-                return found.fill_null(NULL_ID)
-            missed = (found.is_null() & text.is_not_null()).arg_true()
-            again = canonical(text.gather(missed))
-            return found.fill_null(NULL_ID).scatter(missed, _with_special(find(again), again))
+            return find_words(values.cast(pl.String))
         text = canonical(values)
         return _with_special(find(text), text)
+
+    tables: dict[pl.DataType, Ids] = {}
+
+    def lookup(values: pl.Series) -> pl.Series:
+        codes = _codes(values) if len(values) > FEW_ROWS else None
+        if codes is None:
+            return find_all(values)
+        table = tables.get(values.dtype, np.zeros(0, dtype=np.int32))
+        found = table.take(codes, mode="clip") if codes.max() < len(table) else None
+        if found is None or not found.all():
+            table = _table(values, codes, find_all)
+            found = table.take(codes)
+            if not values.dtype.is_integer():
+                # A type has the same codes in the next block of rows.
+                tables[values.dtype] = table
+        return pl.Series(values.name, found)
 
     return lookup
 
 
-def _by_code(values: pl.Series, lookup: Callable[[pl.Series], pl.Series]) -> pl.Series:
-    """Ids of categoricals, of which `lookup` sees each distinct one once (or a few of them more often)."""
-    codes = values.to_physical().cast(pl.Int64).fill_null(-1).to_numpy() + 1
-    first = np.zeros(codes.max() + 1, dtype=np.int64)
-    first[codes] = np.arange(len(codes))
-    distinct = np.unique(first)
-    ids = np.zeros(len(first), dtype=np.int32)
-    ids[codes[distinct]] = lookup(values.gather(distinct).cast(pl.String)).to_numpy()
-    return pl.Series(values.name, ids.take(codes))
+def _table(values: pl.Series, codes: npt.NDArray[np.int64], find_all: Callable[[pl.Series], pl.Series]) -> Ids:
+    """Id by code; 0 for a code that is not there. Each distinct value is looked up once, where it stands last."""
+    last = np.zeros(codes.max() + 1, dtype=np.int64)
+    last[codes] = np.arange(len(codes))
+    distinct = np.unique(last)
+    table = np.zeros(len(last), dtype=np.int32)
+    table[codes[distinct]] = find_all(values.gather(distinct)).to_numpy()
+    return table
+
+
+def _codes(values: pl.Series) -> npt.NDArray[np.int64] | None:
+    """Small whole numbers, the same for the same value, 0 for null; None for a type or range that has none."""
+    if isinstance(values.dtype, pl.Categorical | pl.Enum):
+        numbers = values.to_physical()
+    elif values.dtype.is_integer() and _spread(values) < MOST_CODES:
+        numbers = values - values.min()
+    else:
+        return None
+    codes: npt.NDArray[np.int64] = numbers.cast(pl.Int64).fill_null(-1).to_numpy() + 1
+    return codes
+
+
+def _spread(values: pl.Series) -> int:
+    low, high = values.min(), values.max()
+    return 0 if low is None else int(high) - int(low)  # type: ignore[arg-type]
 
 
 def _with_special(ids: pl.Series, text: pl.Series) -> pl.Series:

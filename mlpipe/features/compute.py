@@ -107,18 +107,19 @@ def to_arrays(blocks: Iterator[pl.DataFrame], rows: int, numbers: int, categorie
         categories: How many categorical features there are.
     """
     numeric = np.empty((rows, numbers), dtype=np.float32)
-    missing = np.empty((rows, numbers), dtype=np.bool_)
+    missing = np.zeros((rows, numbers), dtype=np.bool_)
     categorical = np.empty((rows, categories), dtype=np.int32)
     start = 0
     for block in blocks:
-        filled = [block[f"n{index}"].fill_null(0.0).to_numpy() for index in range(numbers)]
-        null = [block[f"n{index}"].is_null().to_numpy() for index in range(numbers)]
-        ids = [block[f"c{index}"].to_numpy() for index in range(categories)]
+        values = [block[f"n{index}"] for index in range(numbers)]
+        filled = {index: column.fill_null(0.0).to_numpy() for index, column in enumerate(values)}
+        null = {index: column.is_null().to_numpy() for index, column in enumerate(values) if column.null_count()}
+        ids = {index: block[f"c{index}"].to_numpy() for index in range(categories)}
         for first in range(0, block.height, PART_ROWS):
             rows_in = slice(first, min(first + PART_ROWS, block.height))
             rows_out = slice(start + rows_in.start, start + rows_in.stop)
             for array, columns in ((numeric, filled), (missing, null), (categorical, ids)):
-                for index, column in enumerate(columns):
+                for index, column in columns.items():
                     array[rows_out, index] = column[rows_in]
         start += block.height
     return Arrays(numeric, missing, categorical)

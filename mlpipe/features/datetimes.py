@@ -15,6 +15,7 @@ import polars as pl
 from mlpipe.features.base import ColumnTransformer, State
 from mlpipe.features.config import DATETIME_PARTS
 from mlpipe.features.numeric import LARGEST_SCORE
+from mlpipe.features.sample import moments
 from mlpipe.features.typed import timestamp
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Column, Kind
 
@@ -64,7 +65,7 @@ class DatetimeParts(ColumnTransformer):
         stamps = times.dt.timestamp("us")
         origin = int(stamps.min())  # type: ignore[arg-type]
         state: State = {"origin": origin, "numbers": {}, "categories": {}}
-        state["numbers"]["elapsed"] = _moments((stamps - origin).cast(pl.Float64).to_numpy())
+        state["numbers"]["elapsed"] = _moments(stamps - origin)
         for part in (part for part in DATETIME_PARTS if part in self.parts):
             counted = times.to_frame("v").select(_part(pl.col("v"), part)).to_series()
             distinct = sorted(counted.unique().to_list())
@@ -73,7 +74,7 @@ class DatetimeParts(ColumnTransformer):
             if part in CATEGORICAL_PARTS:
                 state["categories"][part] = distinct
             else:
-                state["numbers"][part] = _moments(counted.cast(pl.Float64).to_numpy())
+                state["numbers"][part] = _moments(counted)
         return state
 
     def output_names(self, name: str) -> list[str]:
@@ -125,7 +126,7 @@ def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:
     return counted.map_batches(gather, return_dtype=pl.Int32, is_elementwise=True)
 
 
-def _moments(values: npt.NDArray[np.float64]) -> list[float]:
+def _moments(values: pl.Series) -> list[float]:
     """Mean and standard deviation; 1 for a constant."""
-    mean = float(values.mean())
-    return [mean, float(np.sqrt(np.square(values - mean).mean())) or 1.0]
+    mean, scale = moments(values.cast(pl.Float64).to_numpy())
+    return [mean, scale or 1.0]

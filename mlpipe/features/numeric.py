@@ -17,7 +17,7 @@ import polars as pl
 
 from mlpipe.features.base import ColumnTransformer, State
 from mlpipe.features.quantiles import Knots, fit_knots, num_quantiles
-from mlpipe.features.sample import SAMPLE_ROWS, column_seed, sample_rows
+from mlpipe.features.sample import SAMPLE_ROWS, column_seed, moments, sample_rows
 from mlpipe.features.typed import in_numpy, is_wide, number
 
 #: No training row of fewer than 10**8 lies farther from the mean; what does was not seen in training.
@@ -85,13 +85,8 @@ class Standardise(NumericTransformer):
 
     def fit_numbers(self, name: str, values: Floats) -> State:
         """Mean and standard deviation."""
-        # Centred first: the sum of squares of large, close numbers would lose what differs between them.
-        shift = float(values[0])
-        centred = values - shift
-        mean = float(centred.mean())
-        centred -= mean
-        scale = float(np.sqrt(np.square(centred).mean()))
-        return {"mean": shift + mean, "scale": scale if scale > SMALLEST_SCALE else 1.0}
+        mean, scale = moments(values)
+        return {"mean": mean, "scale": scale if scale > SMALLEST_SCALE else 1.0}
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
         """(x - mean) / scale."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, Self
 
@@ -31,7 +32,7 @@ from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
 from mlpipe.features.text import HashedNgrams
 from mlpipe.features.typed import number, typed
-from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, Role, Schema
+from mlpipe.schema import CategoricalFeature, Column, InputSpec, NumericFeature, Role, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -206,13 +207,17 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.target_ = TargetCodec(self.schema.task, self._config.target_transform).fit(frame)
         target = self.target_.encode(frame, "the training rows")
         self.__dict__.pop("_selections", None)
-        self.transformers_ = {}
-        for column in self.schema.features:
+
+        def fit_column(column: Column) -> list[ColumnTransformer]:
             value, _ = typed(column, frame.schema[column.name])
             values = frame.select(value.alias(column.name)).to_series()
             if (flat := _flatness(values)) is not None:
                 logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
-            self.transformers_[column.name] = fit_transformers(column, values, target, self.schema.task, self._config)
+            return fit_transformers(column, values, target, self.schema.task, self._config)
+
+        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            fitted = list(pool.map(fit_column, self.schema.features))
+        self.transformers_ = {column.name: made for column, made in zip(self.schema.features, fitted, strict=True)}
         self.input_spec_ = self._specify()
         self.input_spec_ = replace(self.input_spec_, numeric=self._with_bins(frame, target))
         return target

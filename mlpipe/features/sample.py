@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
@@ -9,6 +10,8 @@ import numpy.typing as npt
 
 #: Rows from which quantiles and bins are computed; 200,000 put a quantile within 0.1 % of its rank.
 SAMPLE_ROWS = 200_000
+#: Rows summed at once, which stay in the processor's cache.
+PART_ROWS = 65_536
 
 
 def mix(values: npt.NDArray[np.uint64], seed: int = 0) -> npt.NDArray[np.uint64]:
@@ -45,6 +48,22 @@ def sample_rows(num_rows: int, size: int = SAMPLE_ROWS, seed: int = 0) -> npt.ND
     start = stretch * num_rows // size
     length = (stretch + 1) * num_rows // size - start
     return start + (mix(stretch.astype(np.uint64), seed) % length.astype(np.uint64)).astype(np.int64)
+
+
+def moments(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Mean and standard deviation, summed in a fixed order: the same bits whatever the number of threads.
+
+    Centred on the first value: the sum of squares of large, close numbers would lose what differs between them.
+
+    Examples:
+        >>> moments(np.array([1e15 + 1, 1e15 + 3]))
+        (1000000000000002.0, 1.0)
+    """
+    parts = [values[start : start + PART_ROWS] for start in range(0, len(values), PART_ROWS)]
+    shift = float(values[0])
+    centre = math.fsum(float((part - shift).sum()) for part in parts) / len(values)
+    squares = math.fsum(float(np.square(part - shift - centre).sum()) for part in parts)
+    return shift + centre, math.sqrt(squares / len(values))
 
 
 def folds(num_rows: int, count: int, seed: int = 0) -> npt.NDArray[np.int64]:

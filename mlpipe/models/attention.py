@@ -60,7 +60,7 @@ class Attention(nn.Module):
         qk_norm: Normalise every query and key to the same length (Henry et al. 2020).
 
     Shape:
-        queries (T, B, D), memory (S, B, D) -> (T, B, D).
+        queries (T, B, D), or (T, 1, D) if they are the same for every row; memory (S, B, D) -> (T, B, D).
     """
 
     def __init__(self, width: int, num_heads: int, qk_norm: bool = False) -> None:
@@ -89,5 +89,6 @@ class Attention(nn.Module):
             query = rotate(query, *query_rope)
         if memory_rope is not None:
             key = rotate(key, *memory_rope)
+        query = query.expand(-1, key.shape[1], -1, -1)
         out: Tensor = self.out(attend(query, key, value).flatten(2))
         return out

@@ -75,7 +75,7 @@ class Block(nn.Module):
         attention_norm: Whether the attention's input is normalised; the first block may leave it out.
 
     Shape:
-        queries (T, B, D), memory (S, B, D) -> (T, B, D).
+        queries (T, B, D), or (T, 1, D) if they are the same for every row; memory (S, B, D) -> (T, B, D).
     """
 
     def __init__(self, config: TransformerConfig, attention_norm: bool = True) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
@@ -88,12 +90,9 @@ class TransformerConfig:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"model.{key} is {value!r}; it has to be a whole number of at least 1.")
         for key in ("mlp_ratio", "frequency_scale"):
-            if not 0 < getattr(self, key) < float("inf"):
-                raise ConfigError(f"model.{key} is {getattr(self, key)!r}; it has to be a number above 0.")
-        if not 1 < self.rope_base < float("inf"):
-            raise ConfigError(f"model.rope_base is {self.rope_base!r}; it has to be a number above 1.")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"model.dropout is {self.dropout!r}; it has to be at least 0 and less than 1.")
+            self._check_number(key, lambda value: 0 < value < math.inf, "a number above 0")
+        self._check_number("rope_base", lambda value: 1 < value < math.inf, "a number above 1")
+        self._check_number("dropout", lambda value: 0 <= value < 1, "at least 0 and less than 1")
         if self.width % self.num_heads:
             raise ConfigError(
                 f"model.width is {self.width}, which model.num_heads = {self.num_heads} does not divide; "
@@ -104,6 +103,11 @@ class TransformerConfig:
                 f"model.rope turns pairs of numbers, but model.width / model.num_heads = {self.head_width} is odd; "
                 "choose an even ratio or rope: none."
             )
+
+    def _check_number(self, key: str, allowed: Callable[[float], bool], right: str) -> None:
+        value = getattr(self, key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
+            raise ConfigError(f"model.{key} is {value!r}; it has to be {right}.")
 
     @property
     def head_width(self) -> int:

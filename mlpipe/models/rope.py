@@ -3,7 +3,9 @@
 A query and a key are turned, pair of numbers by pair, by an angle proportional to their position, so that their
 product depends on the distance alone. Notable:
 
-- Number i is paired with number i + E/2 (the "half" layout): two contiguous halves, no strided access.
+- Neighbours form a pair, as in the paper: a pair is a complex number and its turn one multiplication, which without
+  the compiler is three times as fast as the arithmetic spelled out. The compiler, which has no complex numbers, gets
+  it spelled out and merges it with its neighbours.
 - Angles, sines and cosines are float32 whatever the precision of the tokens: bf16 cannot tell position 256 from 257.
 - Positions are any real numbers, one per token or one per token and row.
 
@@ -56,6 +58,12 @@ def rotate(x_TBHE: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Returns:
         (T, B, H, E), in the precision of `x_TBHE`.
     """
-    first, second = x_TBHE.chunk(2, dim=-1)
-    turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
-    return turned.to(x_TBHE.dtype)
+    precise = x_TBHE.to(torch.promote_types(x_TBHE.dtype, torch.float32))
+    pairs = precise.reshape(*x_TBHE.shape[:-1], x_TBHE.shape[-1] // 2, 2)
+    if torch.compiler.is_compiling():
+        first, second = pairs.unbind(-1)
+        turned = torch.stack((first * cos - second * sin, second * cos + first * sin), dim=-1)
+    else:
+        turn = torch.complex(cos.to(precise.dtype), sin.to(precise.dtype))
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * turn)
+    return turned.flatten(-2).to(x_TBHE.dtype)

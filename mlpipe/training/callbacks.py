@@ -6,12 +6,14 @@ import logging
 import math
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, WeightAveraging
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from mlpipe.data.batches import Batch
@@ -65,7 +67,8 @@ class EMAWeights(WeightAveraging):
 class StopOnNonFiniteLoss(Callback):
     """Ends a run whose loss is no longer a number, and says where it happened.
 
-    Looking at the loss makes an accelerator wait for it; there it is looked at every `interval` batches only.
+    It looks before the step is taken: afterwards every weight would be NaN. Looking at the loss makes an accelerator
+    wait for it; there it is looked at every `interval` batches only.
 
     Args:
         interval: Batches between two looks, on an accelerator.
@@ -73,23 +76,30 @@ class StopOnNonFiniteLoss(Callback):
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
+        self._batch: Batch | None = None
+        self._batch_idx = 0
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
+        """Keep the batch, for the diagnosis."""
+        self._batch, self._batch_idx = batch, batch_idx
+
+    def on_before_backward(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: Tensor) -> None:
         """Look at the loss of this batch.
 
         Raises:
             TrainingError: It is not finite.
         """
-        if pl_module.device.type != "cpu" and (batch_idx + 1) % self.interval:
+        if pl_module.device.type != "cpu" and (self._batch_idx + 1) % self.interval:
             return
-        loss = float(outputs["loss"] if isinstance(outputs, dict) else outputs)
-        if not math.isfinite(loss):
-            where = first_non_finite(pl_module.get_submodule("net"), batch)
+        value = float(loss)
+        if not math.isfinite(value):
+            assert self._batch is not None  # no backward pass without a batch
+            where = first_non_finite(pl_module.get_submodule("net"), self._batch)
             rate = trainer.optimizers[0].param_groups[0]["lr"]
             raise TrainingError(
-                f"The training loss became {loss} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
+                f"The training loss became {value} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
                 f"learning rate {rate:.2g}: {where}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, often "
                 "helps; the checkpoints written before are intact."
             )
@@ -122,40 +132,69 @@ def first_non_finite(net: nn.Module, batch: Batch) -> str:
     return f"the output of layer {found[0]!r} is the first that is not finite" if found else "the loss alone overflowed"
 
 
-class GracefulInterrupt(Callback):
-    """Ctrl-C (and SIGTERM) ends training after the batch in hand; a second Ctrl-C ends it at once.
+class RunInterrupted(SIGTERMException):
+    """Ctrl-C or SIGTERM has ended training between two batches; `last.ckpt` is written."""
 
-    Lightning's own handling exits the process; here the run goes on to write its checkpoint, evaluate the best weights
-    so far and export them.
 
-    Attributes:
-        interrupted: Whether a signal came.
+class LastCheckpoint(Checkpoint):
+    """Writes `last.ckpt` at the end of each epoch, every few steps if asked to, and when the run is interrupted.
+
+    On Ctrl-C or SIGTERM the batch in hand is finished, the checkpoint written, and `RunInterrupted` raised: nothing
+    comes in between, so the resumed run goes on as if nothing had happened. A second Ctrl-C ends the process at once.
+    (Lightning's own handling of Ctrl-C exits without a checkpoint.)
+
+    Args:
+        path: The file.
+        every_steps: Optimiser steps between two checkpoints within an epoch; None: none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path, every_steps: int | None = None) -> None:
+        self.path = path
+        self.every_steps = every_steps
         self.interrupted = False
+        self._saved_at = -1
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over SIGINT and SIGTERM."""
-        if threading.current_thread() is not threading.main_thread():
-            return  # only the main thread may set handlers
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
 
-        def handle(_number: int, _frame: FrameType | None) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt
-            self.interrupted = True
-            trainer.should_stop = True
-            logger.warning("Stopping after this batch; the best weights so far are kept. Again Ctrl-C: stop at once.")
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save if it is time to, or if a signal came.
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, handle)
+        Raises:
+            RunInterrupted: A signal came.
+        """
+        step = trainer.global_step
+        due = self.every_steps is not None and step % self.every_steps == 0 and step != self._saved_at
+        if due or self.interrupted:
+            self._save(trainer)
+        if self.interrupted:
+            raise RunInterrupted
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save at the end of the epoch: the best score so far is part of the state."""
+        self._save(trainer)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Give the signals back."""
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous = {}
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self._saved_at = trainer.global_step
+        trainer.save_checkpoint(self.path)
+
+    def _handle(self, _number: int, _frame: FrameType | None) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+        self.interrupted = True
+        logger.warning("Stopping after this batch; what was learnt so far is kept. Ctrl-C again stops at once.")
 
 
 class Patience(EarlyStopping):

@@ -27,7 +27,14 @@ from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.calibration import fit_temperature
-from mlpipe.training.callbacks import EMAWeights, GracefulInterrupt, Patience, ReproducibleSteps, StopOnNonFiniteLoss
+from mlpipe.training.callbacks import (
+    EMAWeights,
+    LastCheckpoint,
+    Patience,
+    ReproducibleSteps,
+    RunInterrupted,
+    StopOnNonFiniteLoss,
+)
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import TabularModule
@@ -92,9 +99,8 @@ def train(
     kind = data.schema.task.kind
     torch.manual_seed(seed)
     module = TabularModule(model, data.spec, kind, training, codec.in_units if kind is TaskKind.REGRESSION else None)
-    interrupt = GracefulInterrupt()
-    callbacks = [interrupt, *recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
     last = checkpoints / "last.ckpt"
+    callbacks = [*recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
     rows = len(data.arrays["train"])
@@ -110,11 +116,12 @@ def train(
     with quiet_lightning():
         runner = L.Trainer(**arguments)
         started = time.perf_counter()
-        runner.fit(module, datamodule=data, ckpt_path=str(last) if resume else None, weights_only=True)
+        interrupted = _fit(runner, module, data, last if resume else None)
         seconds = time.perf_counter() - started
     best = checkpoints / "best.ckpt"
-    if best.is_file():
-        module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    # Interrupted within the first epoch there is no best one yet.
+    weights = torch.load(best if best.is_file() else last, map_location="cpu", weights_only=True)
+    module.load_state_dict(weights["state_dict"])
     module = module.cpu().eval()
     held_out: dict[Part, Arrays] = {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
     logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in held_out.items()}
@@ -128,8 +135,19 @@ def train(
         metrics={part: module.metrics(values, *_truth(data.arrays[part])) for part, values in outputs.items()},
         train_seconds=seconds,
         epochs=runner.current_epoch,
-        interrupted=interrupt.interrupted,
+        interrupted=interrupted,
     )
+
+
+def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, checkpoint: Path | None) -> bool:
+    """Run the Trainer; returns whether a signal ended it early."""
+    try:
+        runner.fit(module, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+    except RunInterrupted:
+        return True
+    except SystemExit as stop:
+        raise KeyboardInterrupt from stop  # what Lightning makes of a second Ctrl-C
+    return False
 
 
 def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoints: Path, seed: int) -> list[Callback]:
@@ -146,14 +164,23 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
     if training.ema_decay > 0:
         callbacks.append(EMAWeights(training.ema_decay))
     if training.patience > 0:
-        callbacks.append(Patience(monitor=monitor, mode=mode, patience=training.patience))
-    same: dict[str, Any] = {"dirpath": checkpoints, "enable_version_counter": False, "auto_insert_metric_name": False}
-    callbacks.append(ModelCheckpoint(filename="best", monitor=monitor, mode=mode, save_top_k=1, **same))
-    callbacks.append(ModelCheckpoint(filename="last", save_top_k=1, **same))
-    if training.checkpoint_every_steps is not None:
+        # Checked with the validation that it is about: a run resumed at the end of an epoch has had none yet.
         callbacks.append(
-            ModelCheckpoint(filename="last", every_n_train_steps=training.checkpoint_every_steps, save_top_k=1, **same)
+            Patience(monitor=monitor, mode=mode, patience=training.patience, check_on_train_epoch_end=False)
         )
+    callbacks.append(
+        ModelCheckpoint(
+            checkpoints,
+            "best",
+            monitor=monitor,
+            mode=mode,
+            save_top_k=1,
+            save_on_train_epoch_end=False,
+            enable_version_counter=False,
+            auto_insert_metric_name=False,
+        )
+    )
+    callbacks.append(LastCheckpoint(checkpoints / "last.ckpt", training.checkpoint_every_steps))
     return callbacks
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlpipe.data.batches import Batch
+from mlpipe.errors import ConfigError
 from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
@@ -91,7 +93,8 @@ class TabularModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss: once, since `self.log` in each step costs as much as a small layer."""
-        self.log("train/loss", self.epoch_loss)
+        if self._loss_count:  # none in a run that was resumed at the end of an epoch
+            self.log("train/loss", self.epoch_loss)
 
     @property
     def epoch_loss(self) -> Tensor:
@@ -138,7 +141,7 @@ class TabularModule(L.LightningModule):
         # A fused step cannot be told by Lightning's gradient scaler to skip, which 16-mixed needs.
         optimizer = build_optimizer(self.net, config, fused=self.trainer.precision != "16-mixed")
         scheduler = warmup_cosine_schedule(
-            optimizer, int(self.trainer.estimated_stepping_batches), config.warmup_fraction, config.final_lr_fraction
+            optimizer, total_steps(self.trainer), config.warmup_fraction, config.final_lr_fraction
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
@@ -161,3 +164,24 @@ class TabularModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the network again."""
         checkpoint[CHECKPOINT_KEY] = {"model": self.model_config.to_dict(), "spec": self.spec.to_dict()}
+
+
+def total_steps(trainer: L.Trainer) -> int:
+    """Optimiser steps of a whole run.
+
+    Lightning's `estimated_stepping_batches` sets the loaders up before a checkpoint's loop state is restored, and the
+    position within the epoch is then never loaded (seen in Lightning 2.6.6).
+
+    Raises:
+        ConfigError: The run has no end.
+    """
+    data: L.LightningDataModule = trainer.datamodule  # type: ignore[attr-defined]  # set by Trainer.fit
+    batches = len(data.train_dataloader())
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 0)
+    if trainer.max_steps >= 0:
+        steps = min(steps, trainer.max_steps) if steps > 0 else trainer.max_steps
+    if steps <= 0:
+        raise ConfigError("`trainer.max_epochs` has to be at least 1: the schedule needs to know the run's end.")
+    return steps

@@ -130,7 +130,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(folder: Path) -> 
     stopped = fit(folder, "poisoned", "--trainer.callbacks={class_path: harm.PoisonAt, init_args: {step: 12}}")
     assert stopped.returncode == 2, stopped.stderr
     assert "Traceback" not in stopped.stderr
-    assert "epoch 1, step 13" in stopped.stderr
+    assert "epoch 1, step 12" in stopped.stderr
     assert "blocks.0.mlp.up.weight" in stopped.stderr
     assert (folder / "poisoned" / "checkpoints" / "last.ckpt").is_file()
 

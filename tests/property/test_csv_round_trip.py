@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 from hypothesis import HealthCheck, given, settings
@@ -59,11 +60,16 @@ def as_read(frame: pl.DataFrame) -> pl.DataFrame:
     zipped=st.booleans(),
 )
 def test_with_a_separator(
-    frame: pl.DataFrame, separator: str, quoting: str, null: str, line_end: str, zipped: bool
+    frame: pl.DataFrame,
+    separator: str,
+    quoting: Literal["necessary", "always", "non_numeric"],
+    null: str,
+    line_end: str,
+    zipped: bool,
 ) -> None:
     written = frame.write_csv(
         separator=separator,
-        quote_style=quoting,  # type: ignore[arg-type]
+        quote_style=quoting,
         null_value=null,
         line_terminator=line_end,
     ).encode()

@@ -45,6 +45,9 @@ FEATURE, IGNORED = Role.FEATURE, Role.IGNORED
         ([2 * i for i in INDEX], Kind.NUMERIC, FEATURE),
         (INDEX, Kind.IDENTIFIER, Role.IDENTIFIER),
         ([(i * 37 + 5) % N for i in INDEX], Kind.IDENTIFIER, Role.IDENTIFIER),  # row numbers, shuffled
+        ([str(i + 1) for i in INDEX], Kind.IDENTIFIER, Role.IDENTIFIER),
+        ([f"{10**24 + 7 * i}" for i in INDEX], Kind.IDENTIFIER, Role.IDENTIFIER),
+        (["\u0967\u0968"] * 100 + ["\u0967"] * 100, Kind.CATEGORICAL, FEATURE),  # digits, but not of ours
         ([None, *INDEX[1:]], Kind.NUMERIC, FEATURE),
         (pl.Series(INDEX, dtype=pl.UInt64), Kind.IDENTIFIER, Role.IDENTIFIER),
         (pl.Series([10**25 + i % 9 for i in INDEX], dtype=pl.Int128), Kind.NUMERIC, FEATURE),

@@ -93,7 +93,28 @@ def test_many_rows_are_looked_up_as_a_few_are(monkeypatch: pytest.MonkeyPatch) -
     encoder = fitted(["a", "b", "3"])
     few = ids(encoder, values)
     monkeypatch.setattr(categorical, "FEW_ROWS", 0)
-    assert ids(encoder, values) == few
+    levels = ["zebra", "", "3.0", " b", "a", "never"]
+    for dtype in (pl.String(), pl.Categorical(), pl.Enum(levels)):
+        assert ids(encoder, pl.Series(values, dtype=dtype)) == few
+
+
+def test_blocks_of_rows_share_what_was_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(categorical, "FEW_ROWS", 0)
+    dtype = pl.Categorical(pl.Categories.random("test"))
+    values = pl.Series(["b", None, "a", "b", "zebra", "a", "c", None, "zebra"], dtype=dtype)
+    lookup = categorical.vocabulary_ids(["a", "b", "c"], dtype)
+    blocks = [lookup(values[start : start + 3]).to_list() for start in (0, 3, 6, 0)]
+    assert blocks == [[4, 1, 3], [4, 2, 3], [5, 1, 2], [4, 1, 3]]
+
+
+@pytest.mark.parametrize("values", [[5, None, -3, 70_000, 5], [5, None, -3, 7, 5], [None, None]])
+def test_whole_numbers_in_a_small_range_are_looked_up_as_others_are(
+    values: list[int | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(categorical, "FEW_ROWS", 0)
+    integers = pl.Series(values, dtype=pl.Int64)
+    encoder = fitted([5, -3])
+    assert ids(encoder, integers) == ids(encoder, integers.cast(pl.String))
     assert few[:6] == [4, 5, 3, 1, 2, 1]
 
 

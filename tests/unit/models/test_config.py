@@ -31,6 +31,7 @@ from mlpipe.models import TransformerConfig
         ({"width": 64.0}, "model.width is 64.0; it has to be a whole number of at least 1."),
         ({"members": True}, "model.members is True; it has to be a whole number of at least 1."),
         ({"mlp_ratio": -1.0}, "model.mlp_ratio is -1.0; it has to be a number above 0."),
+        ({"mlp_ratio": "4/3"}, "model.mlp_ratio is '4/3'; it has to be a number above 0."),
         ({"frequency_scale": float("nan")}, "model.frequency_scale is nan; it has to be a number above 0."),
         ({"rope_base": 1.0}, "model.rope_base is 1.0; it has to be a number above 1."),
         ({"dropout": 1.0}, "model.dropout is 1.0; it has to be at least 0 and less than 1."),

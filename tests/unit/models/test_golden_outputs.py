@@ -33,11 +33,32 @@ SPEC = InputSpec(
     num_outputs=2,
 )
 
-SMALL: dict[str, Any] = {"width": 16, "num_heads": 2, "readout_tokens": 3, "num_frequencies": 4}
+# Every choice is spelled out: a new default is no new output.
+SMALL: dict[str, Any] = {
+    "trunk": "transformer",
+    "width": 16,
+    "num_layers": 2,
+    "num_heads": 2,
+    "gate": "swiglu",
+    "mlp_ratio": 1.0,
+    "numeric_embedding": "ple",
+    "num_frequencies": 4,
+    "frequency_scale": 0.01,
+    "rope": "index",
+    "rope_base": 10_000.0,
+    "readout_tokens": 3,
+    "readout": "all",
+    "head": "linear",
+    "members": 2,
+    "member_width": 8,
+    "dropout": 0.0,
+    "qk_norm": False,
+    "first_norm": False,
+}
 CONFIGS: dict[str, dict[str, Any]] = {
-    "default": {},
+    "ple, rope, linear heads": {},
     "no position, last readout": {"rope": "none", "readout": "last", "gate": "reglu"},
-    "periodic, members": {"numeric_embedding": "periodic", "head": "members", "members": 2, "gate": "geglu"},
+    "periodic, members": {"numeric_embedding": "periodic", "head": "members", "gate": "geglu"},
     "plr, normed queries": {"numeric_embedding": "plr", "qk_norm": True, "num_layers": 3},
     "pbld, first norm": {"numeric_embedding": "pbld", "first_norm": True, "rope_base": 100.0},
     "linear": {"numeric_embedding": "linear", "num_layers": 1},

@@ -84,9 +84,11 @@ def row_tokens(config: TransformerConfig, spec: InputSpec, w: Weights, row: tupl
 
 
 def turn(x: Vector, position: float, base: float) -> Vector:
-    half = len(x) // 2
-    turned = [complex(x[i], x[i + half]) * cmath.exp(1j * position * base ** (-i / half)) for i in range(half)]
-    return np.array([z.real for z in turned] + [z.imag for z in turned])
+    turned = []
+    for i in range(0, len(x), 2):
+        z = complex(x[i], x[i + 1]) * cmath.exp(1j * position * base ** (-i / len(x)))
+        turned += [z.real, z.imag]
+    return np.array(turned)
 
 
 def attention(

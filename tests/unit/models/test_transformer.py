@@ -9,7 +9,7 @@ from mlpipe.models import Transformer, TransformerConfig, member_loss
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, TaskKind
 
 Inputs = tuple[Tensor, Tensor, Tensor]
-SMALL = TransformerConfig(width=16, num_heads=2, readout_tokens=3, dropout=0.0)
+SMALL = TransformerConfig(width=16, num_heads=2, readout_tokens=3, readout="all", rope="index", dropout=0.0)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_rope_makes_the_order_of_columns_matter(spec: InputSpec, make_inputs: Ca
         weights["tokenizer.categorical.bias"] = bias.flip(0)
         other.load_state_dict(weights)
         difference = model(numeric, missing, categorical) - other(numeric, missing, categorical.flip(1))
-        differences[rope] = float(difference.abs().max())
+        differences[rope] = float(difference.detach().abs().max())
     assert differences["none"] < 1e-5
     assert differences["index"] > 1e-3
 
@@ -101,6 +101,17 @@ def test_buffers_stay_out_of_the_checkpoint(spec: InputSpec) -> None:
     assert set(model.state_dict()) == {name for name, _ in model.named_parameters()}
     assert {name for name, _ in model.named_buffers()} >= {"cos", "sin"}
     assert model.cos.dtype is torch.float32
+
+
+@pytest.mark.parametrize("rope", ["none", "index"])
+def test_all_in_bfloat16(spec: InputSpec, make_inputs: Callable[[int], Inputs], rope: str) -> None:
+    """Weights, buffers and numbers, as Lightning's `bf16-true` has it."""
+    numeric, missing, categorical = make_inputs(4)
+    model = randomise(Transformer(variant(rope=rope), spec)).eval()
+    precise = model(numeric, missing, categorical)
+    coarse = model.bfloat16()(numeric.bfloat16(), missing, categorical)
+    assert coarse.dtype is torch.bfloat16
+    torch.testing.assert_close(coarse.float(), precise, atol=0.1 * float(precise.detach().abs().max()), rtol=0)
 
 
 def test_dropout_acts_while_training_only(spec: InputSpec, make_inputs: Callable[[int], Inputs]) -> None:
@@ -158,6 +169,7 @@ def test_no_graph_breaks(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method.*:DeprecationWarning")  # torch's own, once, on import
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.usefixtures("fresh_compiler")
 def test_compiled_training_matches_eager_training(

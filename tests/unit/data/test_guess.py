@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mlpipe.data.dialect import guess_header, guess_separator
+from mlpipe.data.guess import guess_header, guess_separator
 
 MUSHROOMS = [["p", "x", "s"], ["e", "x", "s"], ["p", "b", "y"], ["e", "x", "y"], ["p", "b", "s"]]
 
