@@ -177,26 +177,21 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         if codes is None:
             return find_all(values)
         table = tables.get(values.dtype, np.zeros(0, dtype=np.int32))
-        found = table.take(codes, mode="clip") if codes.max() < len(table) else None
-        if found is None or not found.all():
-            table = _table(values, codes, find_all)
+        table = np.concatenate((table, np.zeros(max(0, codes.max() + 1 - len(table)), dtype=np.int32)))
+        found = table.take(codes)
+        if not found.all():
+            # Each distinct value that is new is looked up once, where it stands last.
+            last = np.full(len(table), -1)
+            last[codes] = np.arange(len(codes))
+            new = last[(table == 0) & (last >= 0)]
+            table[codes[new]] = find_all(values.gather(new)).to_numpy()
             found = table.take(codes)
-            if not values.dtype.is_integer():
-                # A type has the same codes in the next block of rows.
-                tables[values.dtype] = table
+        if not values.dtype.is_integer():
+            # A type has the same codes in the next block of rows.
+            tables[values.dtype] = table
         return pl.Series(values.name, found)
 
     return lookup
-
-
-def _table(values: pl.Series, codes: npt.NDArray[np.int64], find_all: Callable[[pl.Series], pl.Series]) -> Ids:
-    """Id by code; 0 for a code that is not there. Each distinct value is looked up once, where it stands last."""
-    last = np.zeros(codes.max() + 1, dtype=np.int64)
-    last[codes] = np.arange(len(codes))
-    distinct = np.unique(last)
-    table = np.zeros(len(last), dtype=np.int32)
-    table[codes[distinct]] = find_all(values.gather(distinct)).to_numpy()
-    return table
 
 
 def _codes(values: pl.Series) -> npt.NDArray[np.int64] | None:
