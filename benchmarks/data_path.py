@@ -41,6 +41,10 @@ CATEGORIES = ["carrier", "tailnum", "origin", "dest", "month"]
 TIME = "time_hour"
 TARGET = "late"
 SIDES = ("pandas", "mlpipe")
+IMPORTS = {
+    "pandas": ("pandas", "pyarrow.parquet", "sklearn.compose", "sklearn.impute", "sklearn.preprocessing"),
+    "mlpipe": ("mlpipe.data.read", "mlpipe.features.preprocessor"),
+}
 
 Made = tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_], npt.NDArray[np.int32]]
 
@@ -70,7 +74,7 @@ def write_table(folder: Path, rows: int) -> None:
 
 
 def run_mlpipe(path: Path) -> Made:
-    """mlpipe: a scan, a schema, a preprocessor."""
+    """One side, mlpipe: a scan, a schema, a preprocessor."""
     from mlpipe.data.read import scan
     from mlpipe.features.config import FeaturesConfig
     from mlpipe.features.preprocessor import Preprocessor
@@ -91,7 +95,7 @@ def run_mlpipe(path: Path) -> Made:
 
 
 def run_pandas(path: Path, engine: str) -> Made:
-    """pandas and scikit-learn: what is read is limited to what is needed here as well."""
+    """The other side, pandas and scikit-learn; it reads no more columns than are needed either."""
     import pandas as pd
     from sklearn.compose import ColumnTransformer
     from sklearn.impute import MissingIndicator, SimpleImputer
@@ -152,15 +156,8 @@ def digest(made: Made) -> dict[str, list[float]]:
 
 def child(side: str, path: Path, engine: str) -> None:
     """Do the work once and print what it took."""
-    if side == "mlpipe":
-        import mlpipe.data.read
-        import mlpipe.features.preprocessor
-    else:
-        import pandas as pd
-        import pyarrow as pa
-        import sklearn.compose
-        import sklearn.impute
-        import sklearn.preprocessing
+    for module in IMPORTS[side]:
+        importlib.import_module(module)
     start = time.perf_counter()
     made = run_mlpipe(path) if side == "mlpipe" else run_pandas(path, engine)
     seconds = time.perf_counter() - start

@@ -11,8 +11,7 @@ import polars as pl
 
 from mlpipe.bundle.export import load_run
 from mlpipe.commands.tables import print_metrics
-from mlpipe.data.infer import drop_null_targets
-from mlpipe.data.load import Part, load_table, read_like
+from mlpipe.data.load import Part, load_table, read_labelled
 from mlpipe.errors import DataError
 from mlpipe.models import member_average
 from mlpipe.schema import TaskKind
@@ -57,9 +56,7 @@ def _rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Pa
             raise DataError(f"{directory.path} has no {part} rows; give a labelled file with --data.")
         return table.frames[part], part
     schema = load_run(directory.path).schema
-    frame, dropped = drop_null_targets(read_like(data, schema, config.data.read, config.data), schema)
+    frame, dropped = read_labelled(data, schema, config.data.read, config.data.target_map)
     if dropped:
         logger.warning("%s: %d rows have no target and are left out.", data, dropped)
-    if frame.is_empty():
-        raise DataError(f"{data}: there are no rows with a target to score.")
     return frame, data

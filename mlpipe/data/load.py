@@ -5,7 +5,7 @@ The one way by which rows come in; `mlpipe fit`, the baselines and the benchmark
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from mlpipe.data.guards import find_warnings
 from mlpipe.data.infer import drop_null_targets, infer_schema
 from mlpipe.data.read import ReadOptions, detect_options, scan
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
+from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean
+from mlpipe.features.target import TargetCodec
 from mlpipe.schema import Role, Schema
 
 #: One of `PARTS`.
@@ -55,7 +57,8 @@ def load_table(config: DataConfig) -> Table:
     source = config.path or config.train
     assert source is not None  # DataConfig has seen to it
     read = detect_options(source, config.read)
-    frame = map_labels(scan(source, read).collect(), config)
+    frame = scan(source, read).collect()
+    frame = map_labels(frame, find_targets(config.target, frame.columns, source), config.target_map)
     schema = infer_schema(
         frame,
         config.target,
@@ -73,9 +76,8 @@ def load_table(config: DataConfig) -> Table:
     others: dict[Part, pl.DataFrame] = {}
     for part, path in (("validation", config.validation), ("test", config.test)):
         if path is not None:
-            other, dropped = drop_null_targets(read_like(path, schema, read, config), schema)
+            others[part], dropped = read_labelled(path, schema, read, config.target_map)
             warnings += [_dropped_sentence(path, dropped)] if dropped else []
-            others[part] = other
 
     split_config = config.split
     if config.train is not None:
@@ -102,34 +104,37 @@ def load_table(config: DataConfig) -> Table:
     )
 
 
-def read_like(path: str, schema: Schema, read: ReadOptions, config: DataConfig) -> pl.DataFrame:
-    """Read another file of the same table: same options, and the columns that are used have to be there.
+def read_labelled(
+    path: str, schema: Schema, read: ReadOptions, target_map: Mapping[str, str] | None
+) -> tuple[pl.DataFrame, int]:
+    """Read another file of the same table: same options, same columns, same labels.
+
+    Returns:
+        The rows that have a target, and how many had none.
 
     Raises:
-        DataError: A used column is missing.
+        DataError: A used column is missing, a label is none of the classes, or no row has a target.
     """
-    frame = map_labels(scan(path, read).collect(), config)
+    frame = scan(path, read).collect()
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
         if used and column.name not in frame.columns:
             hint = did_you_mean(column.name, frame.columns)
             raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
-    return frame
+    frame, dropped = drop_null_targets(map_labels(frame, schema.task.target, target_map), schema)
+    if frame.is_empty():
+        raise DataError(f"{path}: no row has a target; {dropped:,} have none.")
+    TargetCodec(schema.task).encode(frame, path)  # here, where the file's name is known
+    return frame, dropped
 
 
-def map_labels(frame: pl.DataFrame, config: DataConfig) -> pl.DataFrame:
-    """Rename target labels as `data.target_map` says."""
-    if not config.target_map:
-        return frame
-    names = [config.target] if isinstance(config.target, str) else config.target
-    ends = {"first": frame.columns[0], "last": frame.columns[-1]}
-    names = [name if name in frame.columns else ends.get(name, name) for name in names]
-    present = [name for name in names if name in frame.columns]
-    return frame.with_columns(pl.col(present).cast(pl.String).replace(config.target_map))
+def map_labels(frame: pl.DataFrame, names: Sequence[str], target_map: Mapping[str, str] | None) -> pl.DataFrame:
+    """Rename labels of the named target columns."""
+    return frame.with_columns(pl.col(names).cast(pl.String).replace(target_map)) if target_map else frame
 
 
 def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
-    """The named columns in order; those that a later file lacks (unused ones only, see `read_like`) are null."""
+    """The named columns in order; those that a later file lacks (unused ones only, see `read_labelled`) are null."""
     return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
 
 

@@ -155,11 +155,11 @@ class QuantileNormal(NumericTransformer):
     def fit_numbers(self, name: str, values: Floats) -> State:
         """The knots, as lists."""
         knots = fit_knots(values, num_quantiles(len(values)), self.noise, column_seed(name, self.seed))
-        return {part: getattr(knots, part).tolist() for part in ("at", "before", "on", "after")}
+        return knots.to_dict()
 
     def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
         """Interpolated between the knots."""
-        knots = Knots(*(np.asarray(state[part], dtype=np.float64) for part in ("at", "before", "on", "after")))
+        knots = Knots.from_dict(state)
         return in_numpy(value, knots.mapping())
 
 

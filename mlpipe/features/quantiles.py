@@ -8,9 +8,10 @@ their ends, as scikit-learn has it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,18 @@ class Knots:
     before: Floats
     on: Floats
     after: Floats
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """As lists; without jumps, the two limits are left out."""
+        parts = {"at": self.at, "before": self.before, "on": self.on, "after": self.after}
+        if np.array_equal(self.before, self.after):
+            parts = {"at": self.at, "on": self.on}
+        return {name: part.tolist() for name, part in parts.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, list[float]]) -> Self:
+        """The inverse of `to_dict`."""
+        return cls(*(np.asarray(values.get(part, values["on"])) for part in ("at", "before", "on", "after")))
 
     def mapping(self) -> Callable[[Floats], Floats]:
         """The map of finite values; each result depends on its own value alone.

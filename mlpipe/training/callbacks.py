@@ -93,7 +93,7 @@ class StopOnNonFiniteLoss(Callback):
         """
         if pl_module.device.type != "cpu" and (self._batch_idx + 1) % self.interval:
             return
-        value = float(loss)
+        value = float(loss.detach())
         if not math.isfinite(value):
             assert self._batch is not None  # no backward pass without a batch
             where = first_non_finite(pl_module.get_submodule("net"), self._batch)

@@ -6,10 +6,12 @@ offers (several `--config`, dotted overrides, `--print_config`, environment vari
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -33,8 +35,15 @@ GROUPS: dict[str, type[Any]] = {
     "tracking": TrackingConfig,
 }
 
-#: What the run decides itself.
-RESERVED_TRAINER_KEYS = ("logger", "default_root_dir", "enable_checkpointing")
+#: What the run decides itself, and where it can be said instead.
+RESERVED_TRAINER_KEYS = {
+    "logger": "the `tracking` group says where a run is tracked",
+    "default_root_dir": "`mlpipe fit --run DIR` names the run's folder",
+    "enable_checkpointing": "every run keeps its best and its last checkpoint",
+}
+
+# Some of Lightning's callbacks have members of an Enum as defaults, for which YAML has no form.
+yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,7 @@ class ConfigCLI(LightningCLI):
                 "exit_on_error": False,
                 "default_env": True,
                 "env_prefix": "MLPIPE",
+                "allow_abbrev": False,
             },
             args=list(args),
             run=False,
@@ -110,9 +120,11 @@ def parse_config(args: Sequence[str]) -> RunConfig:
         ConfigError: A file, key or value is wrong.
         SystemExit: `--help` or `--print_config` has been printed.
     """
+    _check_files(args)
     cli = ConfigCLI(args)
     init: Namespace = cli.config_init
-    text = cli.parser.dump(cli.config, skip_none=False, format="yaml")
+    with one_sentence():
+        text = cli.parser.dump(cli.config, skip_none=False, format="yaml")
     seed = init["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"`seed_everything` is {seed!r}; it has to be a whole number: a run without one has no twin.")
@@ -122,6 +134,25 @@ def parse_config(args: Sequence[str]) -> RunConfig:
         seed=seed,
         text=text,
     )
+
+
+def _check_files(args: Sequence[str]) -> None:
+    """Refuse a config file that holds no keys; jsonargparse would say so without naming the file."""
+    for index, word in enumerate(args):
+        if word in ("-c", "--config"):
+            path = Path(*args[index + 1 : index + 2])
+        elif word.startswith("--config="):
+            path = Path(word.removeprefix("--config="))
+        else:
+            continue
+        if not path.is_file():
+            continue  # jsonargparse names it
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is no YAML file: {' '.join(str(error).split())}.") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path} holds no keys; a config is YAML with groups such as `data:` and `model:`.")
 
 
 @contextmanager
@@ -144,21 +175,43 @@ def explain(message: str) -> str:
         >>> explain("Validation failed: Group 'model' does not accept nested key 'widht'")
         "Unknown key 'model.widht'. Did you mean 'model.width'?"
     """
-    text = " ".join(message.split())
+    text = re.sub(r"^(Validation failed: |error: )+", "", " ".join(message.split()))
     for pattern in (
         r"Group '(?P<group>[\w.]+)' does not accept (?:nested key|option) '(?P<key>[\w.]+)'",
         r"[Kk]ey \"(?P<key>[\w.]+)\" is not expected",
         r"[Uu]nrecognized arguments: --(?P<key>[\w.]+)",
         r"Unknown key '(?P<key>[\w.]+)'",
+        r"^Option '(?P<key>[\w.]+)' is not accepted",
         r"No action for key \"(?P<key>[\w.]+)\"",
     ):
         if found := re.search(pattern, text):
             group = found.groupdict().get("group")
-            key = f"{group}.{found['key']}" if group else found["key"]
-            return f"Unknown key {key!r}.{did_you_mean(key, known_keys())}"
-    if found := re.search(r"[Kk]ey \"(?P<key>[\w.]+)\" is required", text):
-        return f"`{found['key']}` is missing; set it in the config or as --{found['key']}."
-    return re.sub(r"^(Validation failed: |error: )+", "", text)
+            return _unknown(f"{group}.{found['key']}" if group else found["key"])
+    if found := re.search(r"[Kk]ey \"(?P<key>[\w.]+)\" is required|arguments are required: (?P<keys>[\w.]+)", text):
+        key = found["key"] or found["keys"]
+        return f"`{key}` is missing; set it in the config or as --{key}."
+    if found := re.match(r"Parser key \"(?P<key>[\w.]+)\": (?P<rest>.*)", text):
+        return _wrong_value(found["key"], found["rest"])
+    return text
+
+
+def _unknown(key: str) -> str:
+    group, _, name = key.partition(".")
+    if group == "trainer" and name in RESERVED_TRAINER_KEYS:
+        return f"`{key}` cannot be set: {RESERVED_TRAINER_KEYS[name]}."
+    return f"Unknown key {key!r}.{did_you_mean(key, known_keys())}"
+
+
+def _wrong_value(key: str, text: str) -> str:
+    """What is wrong with the value of a key; jsonargparse lists all types that it has tried."""
+    if found := re.search(r"Problem with given class_path '(?P<path>[^']*)': (?P<why>.*?)(?: - |$)", text):
+        return f"`{key}`: {found['path']!r}: {found['why']}."
+    if found := re.search(r"Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: (?P<value>.*)", text):
+        types = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.*?)\]", r"\1\2", found["types"])
+        return f"`{key}` is {found['value']}; it has to be one of: {types.replace('NoneType', 'null')}."
+    if found := re.match(r"Expected an? <class '(?:\w+\.)*(?P<type>\w+)'>. Got value: (?P<value>.*)", text):
+        return f"`{key}` is {found['value']!r}; it has to be of the type {found['type']}."
+    return f"`{key}`: {text}"
 
 
 def known_keys() -> list[str]:
@@ -171,7 +224,8 @@ def known_keys() -> list[str]:
                 yield from below(f"{prefix}.{item.name}", default)
 
     keys = [key for group, record in GROUPS.items() for key in below(group, record)]
-    trainer = [f"trainer.{name}" for name in L.Trainer.__init__.__code__.co_varnames if name != "self"]
+    arguments = inspect.signature(L.Trainer).parameters
+    trainer = [f"trainer.{name}" for name in arguments if name not in RESERVED_TRAINER_KEYS]
     return [*GROUPS, "trainer", "seed_everything", "config", *keys, *trainer]
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mlpipe.arrays import Arrays
 from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
@@ -34,6 +35,8 @@ SORTS = {
         pl.String(),
         st.sampled_from(["1", " 2 ", "2.5e3", "junk", "", "9007199254740993", "inf"]),
     ),
+    "decimal": (Kind.NUMERIC, pl.Decimal(20, 4), st.decimals(-1000, 1000, places=4)),
+    "level": (Kind.CATEGORICAL, pl.Enum(["c", "a", "3.0"]), st.sampled_from(["c", "a", "3.0"])),
     "duration": (Kind.DURATION, pl.Duration("ms"), st.timedeltas()),
     "word": (Kind.CATEGORICAL, pl.String(), st.one_of(st.sampled_from(WORDS), st.text(max_size=3))),
     "number": (Kind.CATEGORICAL, pl.Float64(), st.one_of(st.sampled_from([1.0, 2.5, -0.0, 1e300]), FLOATS)),
@@ -51,10 +54,14 @@ SORTS = {
 }
 
 
+#: Sorts whose values may be no numbers or times, which a JSON row is refused for.
+JUNK = {"written", "answer", "stamp"}
+
+
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[Schema, pl.DataFrame, pl.DataFrame]:
+def tables(draw: st.DrawFn, sorts_of: frozenset[str] = frozenset(SORTS)) -> tuple[Schema, pl.DataFrame, pl.DataFrame]:
     """A schema, training rows and other rows; each column may be all null or constant in training."""
-    sorts = draw(st.lists(st.sampled_from(sorted(SORTS)), min_size=1, max_size=6, unique=True))
+    sorts = draw(st.lists(st.sampled_from(sorted(sorts_of)), min_size=1, max_size=6, unique=True))
     rows = draw(st.integers(1, 12))
     frames: list[dict[str, pl.Series]] = [{}, {}]
     columns = []
@@ -127,6 +134,16 @@ def test_any_frame(table: tuple[Schema, pl.DataFrame, pl.DataFrame], config: Fea
     assert json.dumps(again.to_dict()) == state
     assert same(together, again.transform(other))
     assert json.dumps(Preprocessor(schema, config).fit(train).to_dict()) == state
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(tables(frozenset(SORTS) - JUNK), configs)
+def test_json_rows_give_the_bits_of_the_table(
+    table: tuple[Schema, pl.DataFrame, pl.DataFrame], config: FeaturesConfig
+) -> None:
+    schema, train, other = table
+    preprocessor = Preprocessor(schema, config).fit(train)
+    assert same(preprocessor.transform(as_frame(other.to_dicts(), schema)), preprocessor.transform(other))
 
 
 FIELDS = ("numeric", "missing", "categorical")
