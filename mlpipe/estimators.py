@@ -22,16 +22,17 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mlpipe.bundle.card import model_card
-from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.format import read_bundle, write_bundle
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
-from mlpipe.errors import DataError
+from mlpipe.errors import ConfigError, DataError
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
+from mlpipe.schema import Role, reject_unknown_keys
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import train
 
@@ -85,15 +86,26 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             sample_weight: (T,) weights.
 
         Raises:
+            ConfigError: An argument of the constructor is wrong.
             DataError: `X` and `y` do not fit together, or hold nothing to learn from.
         """
+        for group, record in (("training", TrainingConfig), ("features", FeaturesConfig)):
+            reject_unknown_keys(dict(getattr(self, group) or {}), record, group)
+        if not 0 < self.validation_fraction < 1:
+            raise ConfigError(
+                f"`validation_fraction` is {self.validation_fraction}; early stopping and calibration need some rows: "
+                "it has to be above 0 and below 1."
+            )
         frame = as_polars(X)
         self._set_features_in(X, frame)
         extra = {TARGET: np.asarray(y), **({} if sample_weight is None else {WEIGHT: np.asarray(sample_weight)})}
         for name, values in extra.items():
             if values.ndim != 1 or len(values) != len(frame):
                 raise DataError(f"X has {len(frame):,} rows, but {name.strip('_')} has the shape {values.shape}.")
-        frame = frame.with_columns(pl.Series(name, values.tolist()) for name, values in extra.items())
+        frame = frame.with_columns(pl.Series(name, values.tolist(), strict=False) for name, values in extra.items())
+        target = frame[TARGET].fill_nan(None) if frame[TARGET].dtype.is_float() else frame[TARGET]
+        if nulls := target.null_count():
+            raise DataError(f"y has no value in {nulls:,} of its {len(frame):,} rows; leave these out of X and y.")
         schema = infer_schema(
             frame,
             TARGET,
@@ -165,9 +177,11 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             BundleError: The bundle is damaged or of another task.
         """
         estimator = cls()
-        estimator.predictor_ = Predictor.load(path)
+        contents = read_bundle(path)
+        estimator.predictor_ = Predictor.of(contents)
         estimator._check_task()
-        names = [column.name for column in estimator.predictor_.schema.columns if not column.name.startswith("__")]
+        estimator.metrics_, estimator.sample_row_ = contents.manifest.metrics, contents.sample_request
+        names = [column.name for column in contents.schema if column.role not in (Role.TARGET, Role.WEIGHT)]
         estimator.n_features_in_ = len(names)
         estimator.feature_names_in_ = np.array(names, dtype=object)
         return estimator
@@ -175,13 +189,14 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
     def _outputs(self, X: Any) -> npt.NDArray[np.float32]:
         check_is_fitted(self, "predictor_")
         frame = as_polars(X)
-        if frame.width != self.n_features_in_:
+        # A frame's columns go by their names: preprocessing names the one that is missing.
+        if not _has_names(X) and frame.width != self.n_features_in_:
             raise DataError(f"X has {frame.width} columns; this model was fitted on {self.n_features_in_}.")
         return self.predictor_.predict_arrays(self.predictor_.preprocessor.transform(frame))
 
     def _set_features_in(self, X: Any, frame: pl.DataFrame) -> None:
         self.n_features_in_ = frame.width
-        if hasattr(X, "columns"):
+        if _has_names(X):
             self.feature_names_in_ = np.array(frame.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
@@ -251,7 +266,8 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
 
     def predict(self, X: Any) -> npt.NDArray[np.float64]:
         """Values (T,) in units of the target."""
-        return self.predictor_.preprocessor.target_.in_units(self._outputs(X)[:, 0])
+        outputs = self._outputs(X)
+        return self.predictor_.preprocessor.target_.in_units(outputs[:, 0])
 
     def _check_task(self) -> None:
         kind = self.predictor_.schema.task.kind
@@ -269,10 +285,14 @@ def as_polars(X: Any) -> pl.DataFrame:
         return X.collect()
     if isinstance(X, pl.DataFrame):
         return X
-    if type(X).__module__.partition(".")[0] == "pandas" and hasattr(X, "columns"):
+    if type(X).__module__.partition(".")[0] == "pandas" and _has_names(X):
         frame: pl.DataFrame = pl.from_pandas(X.rename(columns=str))
         return frame
     values = np.asarray(X)
     if values.ndim != 2:
         raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")
     return pl.DataFrame({f"x{i}": values[:, i].tolist() for i in range(values.shape[1])}, strict=False)
+
+
+def _has_names(X: Any) -> bool:
+    return hasattr(type(X), "columns")  # asked of the type: a LazyFrame would have to resolve its plan for it

@@ -23,21 +23,17 @@ from sklearn.utils.validation import check_is_fitted
 from mlpipe.arrays import Arrays
 from mlpipe.errors import DataError, did_you_mean
 from mlpipe.features.base import ColumnTransformer
-from mlpipe.features.bins import quantile_bins, tempered_bins, tree_bins
 from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
-from mlpipe.features.text import HashedNgrams
 from mlpipe.features.typed import number, typed
-from mlpipe.schema import CategoricalFeature, Column, InputSpec, NumericFeature, Role, Schema
+from mlpipe.schema import Column, InputSpec, Role, Schema
 
 logger = logging.getLogger(__name__)
 
-#: Rows from which the edges of the piecewise-linear encoding are computed.
-BIN_ROWS = 100_000
 #: Compiled selections kept at once.
 KEPT_SELECTIONS = 16
 STATE_VERSION = 1
@@ -218,43 +214,12 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
             fitted = list(pool.map(fit_column, self.schema.features))
         self.transformers_ = {column.name: made for column, made in zip(self.schema.features, fitted, strict=True)}
-        self.input_spec_ = self._specify()
-        self.input_spec_ = replace(self.input_spec_, numeric=self._with_bins(frame, target))
+        self.input_spec_ = specify(self.transformers_, self.schema.task)
+        rows = sample_rows(frame.height, BIN_ROWS, self._config.seed)
+        self.input_spec_ = with_bins(
+            self.input_spec_, self.transform(frame[rows]), target[rows], self.schema.task.kind, self._config
+        )
         return target
-
-    def _specify(self) -> InputSpec:
-        numeric: list[NumericFeature] = []
-        categorical: list[CategoricalFeature] = []
-        for column, transformers in self.transformers_.items():
-            for transformer in transformers:
-                group = column if isinstance(transformer, HashedNgrams) else None
-                names = transformer.output_names(column)
-                for name, cardinality in zip(names, transformer.cardinalities(column), strict=True):
-                    if cardinality is None:
-                        numeric.append(NumericFeature(name, column, group))
-                    else:
-                        categorical.append(CategoricalFeature(name, column, cardinality))
-        return InputSpec(tuple(numeric), tuple(categorical), self.schema.task.num_outputs)
-
-    def _with_bins(self, frame: pl.DataFrame, target: Target) -> tuple[NumericFeature, ...]:
-        config = self._config
-        features = self.input_spec_.numeric
-        if config.bins == "none" or not features:
-            return features
-        rows = sample_rows(frame.height, BIN_ROWS, config.seed)
-        arrays, target = self.transform(frame[rows]), target[rows]
-        binned = []
-        for index, feature in enumerate(features):
-            present = ~arrays.missing[:, index]
-            values = arrays.numeric[present, index]
-            if feature.group is not None:
-                edges: tuple[float, ...] = ()
-            elif config.bins == "tree":
-                edges = tree_bins(values, target[present], self.schema.task.kind, config.num_bins, config.seed)
-            else:
-                edges = (tempered_bins if config.bins == "tempered" else quantile_bins)(values, config.num_bins)
-            binned.append(replace(feature, bins=edges))
-        return tuple(binned)
 
     def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         types = frame.collect_schema()

@@ -6,7 +6,7 @@ functions here turn a Polars expression of a known type into the one form that t
 - `number`: Float64, where null stands for null, NaN, infinite and unreadable; Int128 for `wide` columns, whose
   whole numbers lie beyond 2**53, where float64 would merge neighbours;
 - `category`: String, where 3, 3.0, "3" and "3.0" are all "3";
-- `timestamp`: Datetime in microseconds, in the column's zone or without one;
+- `times.timestamp`: Datetime in microseconds, in the column's zone or without one;
 - `text`: String.
 
 All are elementwise: a value's typed form depends on nothing but the value. Polars divides a column by a number by
@@ -23,6 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlpipe.errors import DataError
+from mlpipe.features.times import WORDS, timestamp
 from mlpipe.schema import Column, Kind
 
 Floats = npt.NDArray[np.float64]
@@ -34,8 +35,11 @@ LARGEST_NUMBER = 1e100
 #: The same for wide integers, which Int128 has to hold.
 LARGEST_WIDE = 1e37
 
-TRUE_WORDS = ("true", "t", "yes", "y", "on", "1")
-FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
+TRUEWORDS = ("true", "t", "yes", "y", "on", "1")
+FALSEWORDS = ("false", "f", "no", "n", "off", "0")
+
+WORDS = ("true", "t", "yes", "y", "on", "1")
+FALSEWORDS = ("false", "f", "no", "n", "off", "0")
 
 #: No text is read by two of these, so that their order is of no matter.
 ISO_FORMATS = (
@@ -43,7 +47,6 @@ ISO_FORMATS = (
     *(f"%Y-%m-%d{mark}%H:%M{rest}" for mark in ("T", " ") for rest in (":%S%.f", "", ":%S%.f%#z", "%#z")),
 )
 
-_WORDS = (pl.String, pl.Categorical, pl.Enum)
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -101,7 +104,7 @@ def refuse_nested(name: str, dtype: pl.DataType) -> None:
 
 def number(expression: pl.Expr, dtype: pl.DataType, *, wide: bool = False) -> pl.Expr:
     """Float64, or Int128 if `wide`; null where there is no finite number."""
-    if isinstance(dtype, _WORDS):
+    if isinstance(dtype, WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         real = _finite(stripped.cast(pl.Float64, strict=False))
         if not wide:
@@ -143,10 +146,11 @@ def in_numpy(value: pl.Expr, function: Callable[[Floats], Floats]) -> pl.Expr:
 def seconds(expression: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
     """Seconds of a duration, Float64: a Duration or Time, a number of seconds, or text such as `1:30:00.5`."""
     if isinstance(dtype, pl.Duration):
-        return in_numpy(expression.dt.total_microseconds().cast(pl.Float64), lambda micros: micros / 1e6)
+        per_second = {"ms": 1e3, "us": 1e6, "ns": 1e9}[dtype.time_unit]
+        return in_numpy(expression.to_physical().cast(pl.Float64), lambda ticks: ticks / per_second)
     if isinstance(dtype, pl.Time):
         return in_numpy(expression.cast(pl.Int64).cast(pl.Float64), lambda nanos: nanos / 1e9)
-    if isinstance(dtype, _WORDS):
+    if isinstance(dtype, WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         groups = stripped.str.extract_groups(r"^(-?)(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)$")
         parts = [groups.struct.field(str(i)).cast(pl.Float64, strict=False).fill_null(0) for i in (2, 3)]
@@ -166,7 +170,7 @@ def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """
     if isinstance(dtype, pl.Boolean) or dtype.is_integer():
         return expression.cast(pl.String)
-    if isinstance(dtype, _WORDS):
+    if isinstance(dtype, WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         stripped = pl.when(stripped != "").then(stripped)
         whole = stripped.cast(pl.Int128, strict=False).cast(pl.String)
@@ -183,9 +187,9 @@ def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     word = category(expression, dtype)
     lowered = word.str.to_lowercase()
     return (
-        pl.when(lowered.is_in(TRUE_WORDS))
+        pl.when(lowered.is_in(TRUEWORDS))
         .then(pl.lit("true"))
-        .when(lowered.is_in(FALSE_WORDS))
+        .when(lowered.is_in(FALSEWORDS))
         .then(pl.lit("false"))
         .otherwise(word)
     )
@@ -193,86 +197,8 @@ def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def text(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Text as it stands, blanks at both ends stripped; null if nothing is left."""
-    stripped = (expression.cast(pl.String) if isinstance(dtype, _WORDS) else category(expression, dtype)).str
+    stripped = (expression.cast(pl.String) if isinstance(dtype, WORDS) else category(expression, dtype)).str
     return pl.when(stripped.strip_chars() != "").then(stripped.strip_chars())
-
-
-def timestamp(expression: pl.Expr, dtype: pl.DataType, column: Column) -> pl.Expr:
-    """Datetime in microseconds: in the column's zone if it has one, else naive (UTC for values with an offset).
-
-    A value without an offset in a column with a zone is local time there: the earlier of two where the clock is
-    turned back, null where it is turned forward.
-
-    Raises:
-        DataError: The type is neither a date, nor a time, nor text.
-    """
-    zone = column.time_zone
-    if isinstance(dtype, _WORDS):
-
-        def parse(values: pl.Series) -> pl.Series:
-            return _parse(values, column.format, zone)
-
-        return expression.cast(pl.String).map_batches(parse, return_dtype=pl.Datetime("us", zone), is_elementwise=True)
-    if isinstance(dtype, pl.Date | pl.Null):
-        return _localise(expression.cast(pl.Datetime("us")), zone)
-    if isinstance(dtype, pl.Datetime):
-        micros = expression.dt.cast_time_unit("us")
-        return _localise(micros, zone) if dtype.time_zone is None else _convert(micros, zone)
-    raise DataError(f"Column {column.name!r} is a {column.kind} in the schema, but {dtype} in this table.")
-
-
-def _parse(values: pl.Series, written: str | None, zone: str | None) -> pl.Series:
-    """Each value by the first format that reads it: its own, then ISO 8601.
-
-    Most columns hold one format. Without one of their own, that of the first value is tried first, and the others on
-    what is left.
-    """
-    known = values.drop_nulls()
-    first = written or (iso_format(known[0]) if len(known) else ISO_FORMATS[0])
-    read = _read(values, first, zone)
-    for format_ in (first, *ISO_FORMATS):
-        left = (read.is_null() & values.is_not_null()).arg_true()
-        if not len(left):
-            break
-        read = read.scatter(left, _read(values.gather(left).str.strip_chars(), format_, zone))
-    return read
-
-
-def iso_format(text: str) -> str:
-    """Which of `ISO_FORMATS` a text is most likely written in.
-
-    Examples:
-        >>> iso_format("2024-01-31"), iso_format("2024-01-31 10:00"), iso_format("2024-01-31T10:00:00Z")
-        ('%Y-%m-%d', '%Y-%m-%d %H:%M', '%Y-%m-%dT%H:%M:%S%.f%#z')
-    """
-    day, clock = text[:10], text[11:]
-    if ":" not in clock:
-        return ISO_FORMATS[0]
-    local = clock.rstrip("Zz").split("+")[0].split("-")[0]
-    rest = (":%S%.f" if local.count(":") > 1 else "") + ("" if local == clock else "%#z")
-    return f"%Y-%m-%d{text[len(day)]}%H:%M{rest}"
-
-
-def _read(values: pl.Series, format_: str, zone: str | None) -> pl.Series:
-    """The times that one format reads, null for others."""
-    text = pl.col("v").str
-    if any(clock in format_ for clock in ("%H", "%I", "%T", "%R", "%X", "%s")):
-        moment = text.to_datetime(format_, time_unit="us", strict=False)
-    else:
-        moment = text.to_date(format_, strict=False).cast(pl.Datetime("us"))
-    aware = any(offset in format_ for offset in ("%z", "%#z", "%:z"))
-    local = _convert(moment, zone) if aware else _localise(moment, zone)
-    return values.to_frame("v").select(local).to_series()
-
-
-def _localise(naive: pl.Expr, zone: str | None) -> pl.Expr:
-    return naive if zone is None else naive.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-
-
-def _convert(aware: pl.Expr, zone: str | None) -> pl.Expr:
-    if zone is None:
-        return aware.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-    return aware.dt.convert_time_zone(zone)
 
 
 def _finite(real: pl.Expr) -> pl.Expr:

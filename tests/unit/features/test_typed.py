@@ -8,17 +8,15 @@ import polars as pl
 import pytest
 
 from mlpipe.errors import DataError
+from mlpipe.features.times import ISO_FORMATS, iso_format, timestamp
 from mlpipe.features.typed import (
-    ISO_FORMATS,
     boolean,
     category,
     effective_kind,
     is_wide,
-    iso_format,
     number,
     seconds,
     text,
-    timestamp,
     typed,
 )
 from mlpipe.schema import Column, Kind

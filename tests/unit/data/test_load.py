@@ -1,0 +1,191 @@
+"""From a `DataConfig` to three frames: which rows come from which file, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from mlpipe.data.config import DataConfig
+from mlpipe.data.load import Table, load_table
+from mlpipe.data.split import SplitConfig
+from mlpipe.errors import ConfigError, DataError
+from mlpipe.schema import Role, TaskKind
+
+
+def table(rows: int, seed: int = 0) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    return pl.DataFrame(
+        {
+            "id": [f"k{seed}-{i}" for i in range(rows)],
+            "x": random.normal(size=rows),
+            "color": random.choice(["red", "blue"], rows),
+            "n": random.integers(0, 9, rows),
+            "y": random.choice(["no", "yes"], rows),
+        }
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory, with train.csv, validation.csv and test.csv."""
+    monkeypatch.chdir(tmp_path)
+    for seed, (name, rows) in enumerate((("train", 200), ("validation", 60), ("test", 50))):
+        table(rows, seed).write_csv(f"{name}.csv")
+    return tmp_path
+
+
+def load(**values: Any) -> Table:
+    return load_table(DataConfig(**{"target": "y", **values}))
+
+
+def ids(table: Table, part: str) -> list[str]:
+    return table.frames[part]["id"].to_list()
+
+
+def test_one_file_is_split_and_every_row_comes_once(folder: Path) -> None:
+    loaded = load(path="train.csv")
+    assert {part: len(frame) for part, frame in loaded.frames.items()} == {"train": 140, "validation": 30, "test": 30}
+    assert sorted(ids(loaded, "train") + ids(loaded, "validation") + ids(loaded, "test")) == sorted(
+        pl.read_csv("train.csv")["id"]
+    )
+    assert [record["part"] for record in loaded.balance] == ["train", "validation", "test"]
+    assert loaded.files == (Path("train.csv"),)
+
+
+def test_files_of_their_own_are_taken_as_they_are(folder: Path) -> None:
+    loaded = load(train="train.csv", validation="validation.csv", test="test.csv")
+    for part in ("train", "validation", "test"):
+        assert ids(loaded, part) == pl.read_csv(f"{part}.csv")["id"].to_list()
+    assert [path.name for path in loaded.files] == ["train.csv", "validation.csv", "test.csv"]
+
+
+@pytest.mark.parametrize(("given", "drawn"), [("validation", "test"), ("test", "validation")])
+def test_a_part_without_a_file_is_drawn_from_the_training_rows(folder: Path, given: str, drawn: str) -> None:
+    loaded = load(train="train.csv", **{given: f"{given}.csv"})
+    assert ids(loaded, given) == pl.read_csv(f"{given}.csv")["id"].to_list()
+    assert len(loaded.frames[drawn]) == 30
+    assert len(loaded.frames["train"]) == 170
+    assert all(name.startswith("k0-") for name in ids(loaded, drawn))
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_column_that_a_later_file_lacks_is_named_with_the_closest_one(folder: Path, part: str) -> None:
+    table(50).rename({"color": "colour"}).write_csv("other.csv")
+    with pytest.raises(DataError, match=r"^other\.csv: there is no column 'color', .* Did you mean 'colour'\?$"):
+        load(train="train.csv", **{part: "other.csv"})
+
+
+def test_a_later_file_needs_no_identifiers(folder: Path) -> None:
+    table(50).drop("id").write_csv("other.csv")
+    loaded = load(train="train.csv", test="other.csv")
+    assert loaded.schema["id"].role is Role.IDENTIFIER
+    assert loaded.frames["test"].columns == loaded.frames["train"].columns
+    assert loaded.frames["test"]["id"].null_count() == 50
+
+
+def test_a_later_file_may_have_other_columns_in_another_order(folder: Path) -> None:
+    table(50).select("y", "n", pl.lit(1).alias("new"), "color", "x", "id").write_csv("other.csv")
+    loaded = load(train="train.csv", test="other.csv")
+    assert loaded.frames["test"].columns == ["id", "x", "color", "n", "y"]
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_class_that_only_a_later_file_has_is_named_with_the_file(folder: Path, part: str) -> None:
+    labels = pl.when(pl.int_range(50) < 3).then(pl.lit("yess")).otherwise("y")
+    table(50).with_columns(y=labels).write_csv("other.csv")
+    sentence = r"^other\.csv: label 'yess' in the target column 'y' .* \(3 rows .*\)\. Did you mean 'yes'\?$"
+    with pytest.raises(DataError, match=sentence):
+        load(train="train.csv", **{part: "other.csv"})
+
+
+def test_without_validation_rows_it_says_what_to_do(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"^train\.csv: no rows are left for validation; .*`data\.split\.validation`"):
+        load(path="train.csv", split=SplitConfig(validation=0.0))
+
+
+def test_a_later_file_without_any_target_is_refused(folder: Path) -> None:
+    table(50).with_columns(y=pl.lit(None)).write_csv("other.csv")
+    with pytest.raises(DataError, match=r"^other\.csv: no row has a target; 50 have none\.$"):
+        load(train="train.csv", validation="other.csv")
+
+
+def test_no_test_rows_are_needed(folder: Path) -> None:
+    loaded = load(path="train.csv", split=SplitConfig(test=0.0))
+    assert loaded.frames["test"].is_empty()
+    assert loaded.frames["test"].columns == loaded.frames["train"].columns
+
+
+def test_rows_without_a_target_are_counted_by_file(folder: Path) -> None:
+    for name, every in (("train", 10), ("test", 5)):
+        frame = pl.read_csv(f"{name}.csv")
+        frame.with_columns(y=pl.when(pl.int_range(len(frame)) % every != 0).then("y")).write_csv(f"{name}.csv")
+    loaded = load(train="train.csv", test="test.csv")
+    assert loaded.warnings[:2] == (
+        "train.csv: 20 rows have no target and are left out.",
+        "test.csv: 10 rows have no target and are left out.",
+    )
+    assert sum(len(loaded.frames[part]) for part in ("train", "validation")) == 180
+    assert len(loaded.frames["test"]) == 40
+    assert all(frame["y"].null_count() == 0 for frame in loaded.frames.values())
+
+
+def test_labels_are_renamed_in_every_file(folder: Path) -> None:
+    table(50, 2).with_columns(pl.col("y") + ".").write_csv("dotted.csv")
+    with pytest.raises(DataError, match=r"label '(no|yes)\\.'"):
+        load(train="train.csv", test="dotted.csv")
+    loaded = load(train="train.csv", test="dotted.csv", target_map={"no.": "no", "yes.": "yes"})
+    assert loaded.schema.task.classes == ("no", "yes")
+    assert loaded.frames["test"]["y"].to_list() == table(50, 2)["y"].to_list()
+
+
+def test_the_last_column_is_the_training_files_whatever_the_order_of_a_later_one(folder: Path) -> None:
+    table(50, 2).select("y", "id", "x", "n", "color").write_csv("other.csv")
+    loaded = load(target="last", train="train.csv", test="other.csv", target_map={"no": "never"})
+    assert loaded.schema.task.target == ("y",)
+    assert loaded.schema.task.classes == ("never", "yes")
+    assert set(loaded.frames["test"]["y"]) == {"never", "yes"}
+
+
+def test_the_first_column_can_be_the_target(folder: Path) -> None:
+    table(200).select("x", "n", "color").write_csv("first.csv")
+    task = load(target="first", path="first.csv").schema.task
+    assert (task.target, task.kind) == (("x",), TaskKind.REGRESSION)
+
+
+def test_what_was_detected_of_the_first_file_is_said_of_the_later_ones(folder: Path) -> None:
+    table(200).write_csv("train.csv", separator=";")
+    table(50, 1).write_csv("test.csv", separator=";")
+    loaded = load(train="train.csv", test="test.csv")
+    assert (loaded.read.format, loaded.read.separator, loaded.read.header) == ("csv", ";", True)
+    assert loaded.frames["test"]["x"].to_list() == pytest.approx(table(50, 1)["x"].to_list())
+
+
+def test_warnings_of_the_guards_pass_through(folder: Path) -> None:
+    frame = table(300).with_columns(y=pl.int_range(300) * 2.0, leak=pl.int_range(300) * 1.0)
+    frame.write_csv("leak.csv")
+    (sentence,) = load(path="leak.csv").warnings
+    assert sentence.startswith("Feature 'leak' alone gives the target 'y' away")
+
+
+def test_a_file_that_is_not_there_is_named_with_the_closest_one(folder: Path) -> None:
+    with pytest.raises(DataError, match=r"tset\.csv\. Did you mean 'test\.csv'\?$"):
+        load(train="train.csv", test="tset.csv")
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "either `data.path` .* or `data.train`"),
+        ({"path": "a", "train": "b"}, "either `data.path` .* or `data.train`"),
+        ({"path": "a", "test": "b"}, "`data.test` go with `data.train`"),
+        ({"path": "a", "batch_size": 0}, "`data.batch_size` is 0; it has to be at least 1"),
+        ({"path": "a", "eval_batch_size": -1}, "`data.eval_batch_size` is -1"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        DataConfig(target="y", **values)
