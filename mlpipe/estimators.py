@@ -239,7 +239,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, (T,), in the labels' own type."""
-        labels: npt.NDArray[Any] = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        best = self.predict_proba(X).argmax(axis=1)
+        labels: npt.NDArray[Any] = self.classes_[best]
         return labels
 
     @classmethod

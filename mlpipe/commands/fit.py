@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from mlpipe.bundle.export import export_run
+from mlpipe.commands.arguments import build_parsers
 from mlpipe.commands.tables import print_metrics, print_parts
 from mlpipe.data.config import DataConfig
 from mlpipe.data.datamodule import TabularDataModule
@@ -44,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     Returns:
         0, or 130 if Ctrl-C cut the training short: the run is complete all the same, with the best weights so far.
     """
+    if {"-h", "--help"} & set(args.rest):
+        build_parsers()[1]["fit"].print_help()  # our own options, above the config's
     config = parse_config(_with_saved_config(args))
     directory, trained = fit(config, run=args.run, resume=args.resume, progress=_wants_progress_bar(args))
     print_metrics(trained.metrics)

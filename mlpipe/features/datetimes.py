@@ -16,7 +16,7 @@ from mlpipe.features.base import ColumnTransformer, State
 from mlpipe.features.config import DATETIME_PARTS
 from mlpipe.features.numeric import LARGEST_SCORE
 from mlpipe.features.sample import moments
-from mlpipe.features.times import timestamp
+from mlpipe.features.typed import timestamp
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Column, Kind
 
 #: Parts with few values and no order that goes on: one id for each value seen in training.

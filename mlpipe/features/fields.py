@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 import polars as pl
 
 from mlpipe.errors import InputError
-from mlpipe.features.times import timestamp
-from mlpipe.features.typed import LARGEST_EXACT_INT, boolean, effective_kind
+from mlpipe.features.typed import LARGEST_EXACT_INT, boolean, effective_kind, timestamp
 from mlpipe.schema import Column, Kind
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)

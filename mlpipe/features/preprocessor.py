@@ -27,6 +27,7 @@ from mlpipe.features.choice import fit_transformers, read_transformer, target_co
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.sample import sample_rows
+from mlpipe.features.spec import BIN_ROWS, specify, with_bins
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
 from mlpipe.features.typed import number, typed

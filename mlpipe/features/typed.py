@@ -6,7 +6,7 @@ functions here turn a Polars expression of a known type into the one form that t
 - `number`: Float64, where null stands for null, NaN, infinite and unreadable; Int128 for `wide` columns, whose
   whole numbers lie beyond 2**53, where float64 would merge neighbours;
 - `category`: String, where 3, 3.0, "3" and "3.0" are all "3";
-- `times.timestamp`: Datetime in microseconds, in the column's zone or without one;
+- `timestamp`: Datetime in microseconds, in the column's zone or without one;
 - `text`: String.
 
 All are elementwise: a value's typed form depends on nothing but the value. Polars divides a column by a number by
@@ -23,7 +23,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlpipe.errors import DataError
-from mlpipe.features.times import WORDS, timestamp
+from mlpipe.features.times import in_zone, parse_times, to_zone
 from mlpipe.schema import Column, Kind
 
 Floats = npt.NDArray[np.float64]
@@ -35,18 +35,10 @@ LARGEST_NUMBER = 1e100
 #: The same for wide integers, which Int128 has to hold.
 LARGEST_WIDE = 1e37
 
-TRUEWORDS = ("true", "t", "yes", "y", "on", "1")
-FALSEWORDS = ("false", "f", "no", "n", "off", "0")
+TRUE_WORDS = ("true", "t", "yes", "y", "on", "1")
+FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
 
-WORDS = ("true", "t", "yes", "y", "on", "1")
-FALSEWORDS = ("false", "f", "no", "n", "off", "0")
-
-#: No text is read by two of these, so that their order is of no matter.
-ISO_FORMATS = (
-    "%Y-%m-%d",
-    *(f"%Y-%m-%d{mark}%H:%M{rest}" for mark in ("T", " ") for rest in (":%S%.f", "", ":%S%.f%#z", "%#z")),
-)
-
+_WORDS = (pl.String, pl.Categorical, pl.Enum)
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -104,7 +96,7 @@ def refuse_nested(name: str, dtype: pl.DataType) -> None:
 
 def number(expression: pl.Expr, dtype: pl.DataType, *, wide: bool = False) -> pl.Expr:
     """Float64, or Int128 if `wide`; null where there is no finite number."""
-    if isinstance(dtype, WORDS):
+    if isinstance(dtype, _WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         real = _finite(stripped.cast(pl.Float64, strict=False))
         if not wide:
@@ -150,7 +142,7 @@ def seconds(expression: pl.Expr, dtype: pl.DataType, name: str) -> pl.Expr:
         return in_numpy(expression.to_physical().cast(pl.Float64), lambda ticks: ticks / per_second)
     if isinstance(dtype, pl.Time):
         return in_numpy(expression.cast(pl.Int64).cast(pl.Float64), lambda nanos: nanos / 1e9)
-    if isinstance(dtype, WORDS):
+    if isinstance(dtype, _WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         groups = stripped.str.extract_groups(r"^(-?)(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)$")
         parts = [groups.struct.field(str(i)).cast(pl.Float64, strict=False).fill_null(0) for i in (2, 3)]
@@ -170,7 +162,7 @@ def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """
     if isinstance(dtype, pl.Boolean) or dtype.is_integer():
         return expression.cast(pl.String)
-    if isinstance(dtype, WORDS):
+    if isinstance(dtype, _WORDS):
         stripped = expression.cast(pl.String).str.strip_chars()
         stripped = pl.when(stripped != "").then(stripped)
         whole = stripped.cast(pl.Int128, strict=False).cast(pl.String)
@@ -187,9 +179,9 @@ def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     word = category(expression, dtype)
     lowered = word.str.to_lowercase()
     return (
-        pl.when(lowered.is_in(TRUEWORDS))
+        pl.when(lowered.is_in(TRUE_WORDS))
         .then(pl.lit("true"))
-        .when(lowered.is_in(FALSEWORDS))
+        .when(lowered.is_in(FALSE_WORDS))
         .then(pl.lit("false"))
         .otherwise(word)
     )
@@ -197,8 +189,32 @@ def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 def text(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """Text as it stands, blanks at both ends stripped; null if nothing is left."""
-    stripped = (expression.cast(pl.String) if isinstance(dtype, WORDS) else category(expression, dtype)).str
+    stripped = (expression.cast(pl.String) if isinstance(dtype, _WORDS) else category(expression, dtype)).str
     return pl.when(stripped.strip_chars() != "").then(stripped.strip_chars())
+
+
+def timestamp(expression: pl.Expr, dtype: pl.DataType, column: Column) -> pl.Expr:
+    """Datetime in microseconds: in the column's zone if it has one, else naive (UTC for values with an offset).
+
+    A value without an offset in a column with a zone is local time there: the earlier of two where the clock is
+    turned back, null where it is turned forward.
+
+    Raises:
+        DataError: The type is neither a date, nor a time, nor text.
+    """
+    zone = column.time_zone
+    if isinstance(dtype, _WORDS):
+
+        def parse(values: pl.Series) -> pl.Series:
+            return parse_times(values, column.format, zone)
+
+        return expression.cast(pl.String).map_batches(parse, return_dtype=pl.Datetime("us", zone), is_elementwise=True)
+    if isinstance(dtype, pl.Date | pl.Null):
+        return in_zone(expression.cast(pl.Datetime("us")), zone)
+    if isinstance(dtype, pl.Datetime):
+        micros = expression.dt.cast_time_unit("us")
+        return in_zone(micros, zone) if dtype.time_zone is None else to_zone(micros, zone)
+    raise DataError(f"Column {column.name!r} is a {column.kind} in the schema, but {dtype} in this table.")
 
 
 def _finite(real: pl.Expr) -> pl.Expr:

@@ -1,6 +1,6 @@
 """Where every weight of a model starts, all in one place.
 
-- Matrices: uniform in ±1/sqrt(inputs), what `nn.Linear` does; biases 0.
+- Matrices: uniform in ±1/sqrt(inputs), as `nn.Linear` has it; they have no biases. Heads: the same, biases 0.
 - Tokens of every sort: uniform in ±1/sqrt(width) (FT-Transformer, Gorishniy et al. 2021), so that columns of all
   kinds start alike; what is learned only by exception (missing, unseen, padding) starts at 0: a missing number
   starts as the number 0, an unseen category as its column.
@@ -17,15 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from mlpipe.models.config import TransformerConfig
+from mlpipe.models.encodings import PeriodicEncoding, PiecewiseLinearEncoding
 from mlpipe.models.heads import LinearHead, MemberHead
-from mlpipe.models.tokenizers import (
-    CategoricalTokenizer,
-    GroupTokenizer,
-    NumericTokenizer,
-    PeriodicEncoding,
-    PiecewiseLinearEncoding,
-    ReadoutTokens,
-)
+from mlpipe.models.tokenizers import CategoricalTokenizer, GroupTokenizer, NumericTokenizer, ReadoutTokens
 from mlpipe.schema import PAD_ID, UNSEEN_ID
 
 
@@ -67,8 +61,6 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
                 module.bias.zero_()
             case nn.Linear():
                 uniform_(module.weight, module.in_features)
-                if module.bias is not None:
-                    module.bias.zero_()
 
 
 def _initialise_numeric(module: NumericTokenizer) -> None:

@@ -175,6 +175,9 @@ class LastCheckpoint(Checkpoint):
             self._save(trainer)
         if self.interrupted:
             raise RunInterrupted
+        if 0 <= trainer.max_steps <= step:
+            # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.
+            trainer.should_stop = True
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save at the end of the epoch: the best score so far is part of the state."""

@@ -119,6 +119,8 @@ def train(
         interrupted = _fit(runner, module, data, last if resume else None)
         seconds = time.perf_counter() - started
     best = checkpoints / "best.ckpt"
+    if not best.is_file() and not last.is_file():
+        raise ConfigError("No validation has taken place, so there are no weights to keep: see the `trainer` group.")
     # Interrupted within the first epoch there is no best one yet.
     weights = torch.load(best if best.is_file() else last, map_location="cpu", weights_only=True)
     module.load_state_dict(weights["state_dict"])
@@ -157,8 +159,11 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
         ConfigError: The watched metric is none of this task's.
     """
     metric = module.watched_metric
-    if metric not in HIGHER_IS_BETTER:
-        raise ConfigError(f"`training.metric` is {metric!r}, which is none.{did_you_mean(metric, HIGHER_IS_BETTER)}")
+    of_regression = ("rmse", "mae", "r2")
+    known = [m for m in HIGHER_IS_BETTER if (m in of_regression) == (module.kind is TaskKind.REGRESSION)]
+    if metric not in known:
+        hint = did_you_mean(metric, known)
+        raise ConfigError(f"`training.metric` is {metric!r}, which is none of a {module.kind} task.{hint}")
     monitor, mode = f"val/{metric}", "max" if HIGHER_IS_BETTER[metric] else "min"
     callbacks: list[Callback] = [ReproducibleSteps(seed), StopOnNonFiniteLoss()]
     if training.ema_decay > 0:

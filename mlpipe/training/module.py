@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from mlpipe.data.batches import Batch
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
@@ -63,7 +63,7 @@ class TabularModule(L.LightningModule):
         self.net = Transformer(model, spec)
         # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
         # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
-        self._train_forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.net
+        self._compiled: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._evaluated: list[tuple[Tensor, Tensor, Tensor | None]] = []
@@ -76,7 +76,7 @@ class TabularModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         """Compile the training step, if asked to."""
         if stage == "fit" and self.training_config.compile:
-            object.__setattr__(self, "_train_forward", torch.compile(self.net.forward, fullgraph=True))
+            self._compiled = torch.compile(self.net.forward, fullgraph=True)
 
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
@@ -85,7 +85,8 @@ class TabularModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The mean of the members' losses."""
         assert batch.target is not None
-        logits = self._train_forward(batch.numeric, batch.missing, batch.categorical)
+        forward = self._compiled or self.net
+        logits = forward(batch.numeric, batch.missing, batch.categorical)
         loss = member_loss(logits, batch.target, self.kind, batch.weight, self.training_config.label_smoothing)
         self._loss_sum += loss.detach()
         self._loss_count += 1
@@ -108,12 +109,19 @@ class TabularModule(L.LightningModule):
         self._evaluated.append((member_average(logits, self.kind), batch.target, batch.weight))
 
     def on_validation_epoch_end(self) -> None:
-        """Compute and log the metrics of the whole part."""
+        """Compute and log the metrics of the whole part.
+
+        Raises:
+            ConfigError: The watched metric is not defined on these rows.
+        """
         outputs, targets, weights = zip(*self._evaluated, strict=True)
         self._evaluated = []
         weight = None if weights[0] is None else torch.cat(weights)
         metrics = self.metrics(torch.cat(outputs), torch.cat(targets), weight)
         watched = self.watched_metric
+        if watched not in metrics:
+            hint = did_you_mean(watched, metrics)
+            raise ConfigError(f"`training.metric` is {watched!r}, which is not defined on the validation rows.{hint}")
         for name, value in metrics.items():
             self.log(f"val/{name}", value, prog_bar=name == watched)
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from mlpipe.errors import DataError
-from mlpipe.features.times import ISO_FORMATS, iso_format, timestamp
+from mlpipe.features.times import ISO_FORMATS, iso_format
 from mlpipe.features.typed import (
     boolean,
     category,
@@ -17,6 +17,7 @@ from mlpipe.features.typed import (
     number,
     seconds,
     text,
+    timestamp,
     typed,
 )
 from mlpipe.schema import Column, Kind
@@ -103,6 +104,12 @@ def test_each_iso_text_is_read_by_one_format(format_: str) -> None:
         if not series.str.strptime(pl.Date if other == "%Y-%m-%d" else pl.Datetime, other, strict=False).null_count()
     ]
     assert readers == [format_] == [iso_format(text)]
+
+
+@pytest.mark.parametrize("first", ["2024-01-31%10:00", ":", "  2024-01-31 10:00", "2024-01-31x10:00:00", "2024-01-31T"])
+def test_whatever_comes_first_does_not_matter(first: str) -> None:
+    values = [first, "2024-01-31T10:00:00"]
+    assert apply(timestamp, values, Column("v", Kind.DATETIME))[1] == datetime(2024, 1, 31, 10)
 
 
 def test_local_times_that_the_clock_skipped_are_null_and_of_two_the_earlier_counts() -> None:

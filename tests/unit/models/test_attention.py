@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlpipe.models.attention import Attention, attend, attend_plainly
+from mlpipe.models.attention import Attention, attend, attend_on_cpu
 from mlpipe.models.norm import rms_norm
 from mlpipe.models.rope import rotary_frequencies, rotary_table
 
@@ -29,7 +29,7 @@ def attended_in_loops(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("memory", [1, 5, 17])
-@pytest.mark.parametrize("function", [attend, attend_plainly])
+@pytest.mark.parametrize("function", [attend, attend_on_cpu])
 def test_matches_loops(function: type, memory: int) -> None:
     query = random_heads(3, torch.float64, 0)
     key, value = random_heads(memory, torch.float64, 1), random_heads(memory, torch.float64, 2)
@@ -45,7 +45,7 @@ def test_the_fused_kernel_and_the_written_out_way_agree_in_value_and_gradient(
     inputs = [random_heads(tokens, dtype, seed) for seed, tokens in enumerate((4, 11, 11))]
     cotangent = torch.randn(4, 3, 2, 4, generator=torch.Generator().manual_seed(9)).to(dtype)
     fused = torch.nn.functional.scaled_dot_product_attention(*(x.permute(1, 2, 0, 3) for x in inputs))  # type: ignore[arg-type]
-    plain = attend_plainly(*inputs)
+    plain = attend_on_cpu(*inputs)
     torch.testing.assert_close(plain, fused.permute(2, 0, 1, 3), atol=tolerance, rtol=0)
     for ours, theirs in zip(
         torch.autograd.grad(plain, inputs, cotangent),
@@ -57,7 +57,7 @@ def test_the_fused_kernel_and_the_written_out_way_agree_in_value_and_gradient(
 
 def test_large_scores_do_not_overflow() -> None:
     query, key, value = (random_heads(5, torch.float32, seed) for seed in range(3))
-    assert attend_plainly(query * 1e4, key, value).isfinite().all()
+    assert attend_on_cpu(query * 1e4, key, value).isfinite().all()
 
 
 def test_attention_of_some_queries_is_a_part_of_the_attention_of_all() -> None:

@@ -1,0 +1,356 @@
+"""`train` on small tables: it learns, it is deterministic, and every knob does what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.infer import infer_schema
+from mlpipe.data.load import Part
+from mlpipe.errors import ConfigError
+from mlpipe.models import Transformer, TransformerConfig, member_average
+from mlpipe.research.baselines import run_baselines
+from mlpipe.schema import InputSpec, TaskKind
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.loop import Trained, predict_logits, train
+from mlpipe.training.metrics import HIGHER_IS_BETTER
+from mlpipe.training.module import total_steps
+
+TINY = TransformerConfig(width=16, num_heads=2, num_layers=1, readout_tokens=2)
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
+TARGETS = {
+    TaskKind.BINARY: ["binary"],
+    TaskKind.MULTICLASS: ["multiclass"],
+    TaskKind.MULTILABEL: ["first", "second"],
+    TaskKind.REGRESSION: ["regression"],
+}
+ALL_TARGETS = ("binary", "multiclass", "first", "second", "regression")
+KINDS = [pytest.param(kind, id=str(kind)) for kind in TaskKind]
+
+
+def table(rows: int, seed: int) -> pl.DataFrame:
+    """A number, a category, and targets of every kind that follow from them but for some noise."""
+    random = np.random.default_rng(seed)
+    x, z = random.normal(size=rows), random.normal(size=rows)
+    color = random.choice(["red", "blue"], rows)
+    score = x + np.where(color == "red", 1.0, -1.0) + 0.3 * random.normal(size=rows)
+    return pl.DataFrame(
+        {
+            "x": x,
+            "z": z,
+            "color": color,
+            "weight": random.integers(1, 4, rows),
+            "binary": np.where(score > 0, "yes", "no"),
+            "multiclass": np.digitize(score, [-1.0, 1.0]),
+            "first": (score > 0).astype(int),
+            "second": (z > 0).astype(int),
+            "regression": 100 + 20 * score,
+        }
+    )
+
+
+def data_for(kind: TaskKind, *, weight: str | None = None, rows: int = 400, seed: int = 0) -> TabularDataModule:
+    target = TARGETS[kind]
+    unused = [name for name in (*ALL_TARGETS, "weight") if name not in target and name != weight]
+    frames: dict[Part, pl.DataFrame] = {
+        "train": table(rows, 0).drop(unused),
+        "validation": table(150, 1).drop(unused),
+        "test": table(150, 2).drop(unused),
+    }
+    schema = infer_schema(frames["train"], target, weight=weight)
+    assert schema.task.kind is kind
+    return TabularDataModule(schema, frames, batch_size=64, seed=seed)
+
+
+def fit(
+    folder: Path,
+    kind: TaskKind = TaskKind.BINARY,
+    *,
+    trainer: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    data: TabularDataModule | None = None,
+    **training: Any,
+) -> Trained:
+    return train(
+        data or data_for(kind, seed=seed),
+        TINY,
+        TrainingConfig(**training),
+        {**QUIET, "max_epochs": 2, **(trainer or {})},
+        checkpoints=folder,
+        seed=seed,
+    )
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    return trained.module.net.state_dict()
+
+
+def same(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def checkpoint(folder: Path, name: str = "best") -> dict[str, Any]:
+    values: dict[str, Any] = torch.load(folder / f"{name}.ckpt", weights_only=True)
+    return values
+
+
+class Watch(Callback):
+    """Keeps what the Trainer came to."""
+
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        self.steps = trainer.global_step
+        self.epochs = trainer.current_epoch + 1
+        self.weights = {name: value.clone() for name, value in pl_module.net.state_dict().items()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_simple_relation_is_learnt_by_every_kind_of_task(kind: TaskKind, tmp_path: Path) -> None:
+    data = data_for(kind)
+    trained = fit(tmp_path, data=data, trainer={"max_epochs": 12})
+    (baseline,) = run_baselines(data.schema, data.frames, names=("most_frequent",))
+    for part in ("validation", "test"):
+        found, guessed = trained.metrics[part], baseline.metrics[part]
+        if kind is TaskKind.REGRESSION:
+            assert found["r2"] > 0.8
+            assert found["rmse"] < 0.5 * guessed["rmse"]  # in units of the target, where a guess is off by 28 or so
+            assert guessed["rmse"] > 20
+        else:
+            assert found["log_loss"] < 0.6 * guessed["log_loss"]
+        assert trained.outputs[part].shape == (150, data.schema.task.num_outputs)
+        assert trained.outputs[part].dtype == np.float32
+    assert trained.epochs <= 12
+    assert not trained.interrupted
+    assert not trained.module.training
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_returned_is_what_the_best_checkpoint_holds(kind: TaskKind, tmp_path: Path) -> None:
+    data = data_for(kind)
+    trained = fit(tmp_path, data=data)
+    stored = checkpoint(tmp_path)
+    recipe = stored["mlpipe"]
+    net = Transformer(TransformerConfig.from_dict(recipe["model"]), InputSpec.from_dict(recipe["spec"]))
+    net.load_state_dict({name.removeprefix("net."): value for name, value in stored["state_dict"].items()})
+    logits = predict_logits(net, data.arrays["test"], 4096)
+    expected = member_average(logits, kind, trained.temperature).numpy()
+    np.testing.assert_array_equal(trained.outputs["test"], expected)
+    np.testing.assert_array_equal(trained.uncalibrated["test"], member_average(logits, kind).numpy())
+
+
+def test_same_seed_same_weights_other_seed_others(tmp_path: Path) -> None:
+    first = fit(tmp_path / "a", seed=3)
+    torch.rand(10)  # what was drawn before must not matter
+    second = fit(tmp_path / "b", seed=3)
+    other = fit(tmp_path / "c", seed=4)
+    assert same(weights(first), weights(second))
+    assert first.metrics == second.metrics
+    assert not same(weights(first), weights(other))
+
+
+def test_early_stopping_stops(tmp_path: Path) -> None:
+    # A rate this small changes nothing that float32 shows in the metric.
+    trained = fit(tmp_path, trainer={"max_epochs": 50}, patience=2, lr=1e-30, muon_lr=1e-30, metric="accuracy")
+    assert trained.epochs == 3
+    assert fit(tmp_path / "never", trainer={"max_epochs": 5}, patience=0, lr=1e-30, muon_lr=1e-30).epochs == 5
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
+def test_the_best_epoch_is_the_best_by_the_watched_metric(tmp_path: Path, metric: str) -> None:
+    class Scores(Callback):
+        def __init__(self) -> None:
+            self.values: list[float] = []
+
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            self.values.append(float(trainer.callback_metrics[f"val/{metric}"]))
+
+    scores = Scores()
+    fit(tmp_path, trainer={"max_epochs": 6, "callbacks": [scores]}, metric=metric, lr=0.02)
+    best = (np.argmax if HIGHER_IS_BETTER[metric] else np.argmin)(scores.values)
+    assert len(scores.values) == 6
+    assert checkpoint(tmp_path)["epoch"] == best
+
+
+def test_averaged_weights_are_those_that_are_kept(tmp_path: Path) -> None:
+    watch = Watch()
+    fit(tmp_path / "on", ema_decay=0.9, trainer={"callbacks": [watch]})
+    stored = checkpoint(tmp_path / "on", "last")
+    current = {name.removeprefix("net."): value for name, value in stored["current_model_state"].items()}
+    averaged = {name.removeprefix("net."): value for name, value in stored["state_dict"].items()}
+    assert same(watch.weights, averaged)
+    assert not same(current, averaged)
+    best = checkpoint(tmp_path / "on")
+    assert not same(best["state_dict"], best["current_model_state"])
+
+    watch = Watch()
+    off = fit(tmp_path / "off", ema_decay=0.0, trainer={"callbacks": [watch]})
+    stored = checkpoint(tmp_path / "off", "last")
+    assert "current_model_state" not in stored
+    assert same(watch.weights, {name.removeprefix("net."): value for name, value in stored["state_dict"].items()})
+    assert checkpoint(tmp_path / "off").keys() >= {"state_dict", "mlpipe"}
+    assert weights(off).keys() == watch.weights.keys()
+
+
+def test_gradients_are_accumulated_over_batches(tmp_path: Path) -> None:
+    watch = Watch()
+    fit(tmp_path, trainer={"accumulate_grad_batches": 3, "callbacks": [watch]})
+    assert watch.steps == 4  # 6 batches of 64 rows an epoch
+
+
+@pytest.mark.parametrize("steps", [3, 6, 8])
+def test_max_steps_ends_the_run_and_its_schedule(tmp_path: Path, steps: int) -> None:
+    watch = Watch()
+    trained = fit(tmp_path, trainer={"max_epochs": -1, "max_steps": steps, "callbacks": [watch]})
+    last = checkpoint(tmp_path, "last")
+    assert watch.steps == last["global_step"] == steps
+    assert last["lr_schedulers"][0]["_last_lr"] == [0.0] * len(last["lr_schedulers"][0]["_last_lr"])
+    assert trained.metrics.keys() == {"validation", "test"}
+
+
+@pytest.mark.filterwarnings("ignore:.*16-mixed.*:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*AMP.*CPU.*")
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_mixed_precision_learns_about_the_same(tmp_path: Path, precision: str) -> None:
+    full = fit(tmp_path / "full", trainer={"max_epochs": 6})
+    mixed = fit(tmp_path / "mixed", trainer={"max_epochs": 6, "precision": precision})
+    assert all(value.dtype == torch.float32 for value in weights(mixed).values() if value.is_floating_point())
+    assert not same(weights(full), weights(mixed))
+    assert mixed.metrics["test"]["log_loss"] == pytest.approx(full.metrics["test"]["log_loss"], abs=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_step_trains_the_same_weights(tmp_path: Path) -> None:
+    plain, compiled = fit(tmp_path / "plain"), fit(tmp_path / "compiled", compile=True)
+    assert checkpoint(tmp_path / "plain")["state_dict"].keys() == checkpoint(tmp_path / "compiled")["state_dict"].keys()
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(compiled)[name], value, rtol=1e-2, atol=1e-3, msg=name)
+    np.testing.assert_allclose(compiled.outputs["test"], plain.outputs["test"], atol=0.01)
+
+
+def test_sample_weights_matter_in_training_and_in_metrics(tmp_path: Path) -> None:
+    weighted = fit(tmp_path / "a", data=data_for(TaskKind.BINARY, weight="weight"))
+    plain = fit(tmp_path / "b")
+    assert weighted.module.spec == plain.module.spec  # a weight is no feature
+    assert not same(weights(weighted), weights(plain))
+    outputs, data = weighted.outputs["test"], data_for(TaskKind.BINARY, weight="weight")
+    data.setup()
+    target, weight = data.arrays["test"].target, data.arrays["test"].weight
+    assert target is not None
+    assert weight is not None
+    correct = (outputs[:, 0] > 0.5) == target
+    assert weighted.metrics["test"]["accuracy"] == pytest.approx(np.average(correct, weights=weight), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TaskKind if kind is not TaskKind.REGRESSION])
+def test_the_temperature_never_makes_the_validation_rows_worse(kind: TaskKind, tmp_path: Path) -> None:
+    data = data_for(kind)
+    trained = fit(tmp_path / "on", data=data)
+    target = torch.from_numpy(data.arrays["validation"].target)
+    raw = trained.module.metrics(torch.from_numpy(trained.uncalibrated["validation"]), target)
+    assert trained.temperature != 1
+    assert trained.metrics["validation"]["log_loss"] < raw["log_loss"]
+    off = fit(tmp_path / "off", data=data_for(kind), calibrate=False)
+    assert off.temperature == 1
+    np.testing.assert_array_equal(off.outputs["test"], trained.uncalibrated["test"])
+
+
+def test_an_empty_test_part_has_no_metrics(tmp_path: Path) -> None:
+    data = data_for(TaskKind.REGRESSION)
+    frames = {**data.frames, "test": data.frames["test"].head(0)}
+    trained = fit(tmp_path, data=TabularDataModule(data.schema, frames, batch_size=64), trainer={"max_epochs": 1})
+    assert trained.metrics.keys() == trained.outputs.keys() == {"validation"}
+    assert trained.temperature == 1
+
+
+def test_an_unknown_metric_is_refused(tmp_path: Path) -> None:
+    sentence = r"`training\.metric` is 'acuracy', which is none of a binary task\. Did you mean 'accuracy'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        fit(tmp_path, metric="acuracy")
+
+
+@pytest.mark.parametrize(
+    ("kind", "metric"), [(TaskKind.REGRESSION, "accuracy"), (TaskKind.BINARY, "rmse"), (TaskKind.MULTICLASS, "r2")]
+)
+def test_a_metric_of_another_task_is_refused(tmp_path: Path, kind: TaskKind, metric: str) -> None:
+    with pytest.raises(ConfigError, match=rf"`training\.metric` is '{metric}'"):
+        fit(tmp_path, kind, metric=metric)
+
+
+def test_a_metric_that_the_validation_rows_do_not_have_is_refused(tmp_path: Path) -> None:
+    data = data_for(TaskKind.BINARY)
+    frames = {**data.frames, "validation": data.frames["validation"].filter(pl.col("binary") == "yes")}
+    with pytest.raises(ConfigError, match="'auroc', which is not defined on the validation rows"):
+        fit(tmp_path, data=TabularDataModule(data.schema, frames, batch_size=64), metric="auroc")
+
+
+def test_a_run_that_never_validates_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No validation has taken place"):
+        fit(tmp_path, trainer={"check_val_every_n_epoch": 5})
+
+
+def test_a_development_run_comes_to_an_end(tmp_path: Path) -> None:
+    assert fit(tmp_path, trainer={"fast_dev_run": True}).metrics.keys() == {"validation", "test"}
+
+
+def test_there_must_be_something_to_resume_from(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"last\.ckpt: there is no checkpoint to resume from"):
+        train(data_for(TaskKind.BINARY), TINY, TrainingConfig(), QUIET, checkpoints=tmp_path, resume=True)
+
+
+def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`trainer\.max_epochs`"):
+        fit(tmp_path, trainer={"max_epochs": -1})
+
+
+@pytest.mark.parametrize(
+    ("batches", "limit", "accumulate", "epochs", "max_steps", "expected"),
+    [
+        (10, 1.0, 1, 3, -1, 30),
+        (10, 1.0, 4, 3, -1, 9),  # the last, smaller group of an epoch takes a step too
+        (10, 4, 1, 3, -1, 12),
+        (10, 0.5, 1, 3, -1, 15),
+        (10, 20, 1, 3, -1, 30),
+        (10, 1.0, 1, 3, 7, 7),
+        (10, 1.0, 1, 3, 70, 30),
+        (10, 1.0, 1, -1, 70, 70),
+        (10, 1.0, 1, None, 70, 70),
+    ],
+)
+def test_steps_of_a_run(
+    batches: int, limit: float, accumulate: int, epochs: int | None, max_steps: int, expected: int
+) -> None:
+    trainer: Any = SimpleNamespace(
+        datamodule=SimpleNamespace(train_dataloader=lambda: range(batches)),
+        limit_train_batches=limit,
+        accumulate_grad_batches=accumulate,
+        max_epochs=epochs,
+        max_steps=max_steps,
+    )
+    assert total_steps(trainer) == expected
+
+
+def test_the_mean_loss_of_an_epoch_is_the_mean_of_its_batches(tmp_path: Path) -> None:
+    class Losses(Callback):
+        def __init__(self) -> None:
+            self.batches: list[float] = []
+
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            self.batches.append(float(outputs["loss"]))
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self.mean = float(pl_module.epoch_loss)
+
+    losses = Losses()
+    fit(tmp_path, trainer={"max_epochs": 1, "callbacks": [losses]})
+    assert len(losses.batches) == 6
+    assert losses.mean == pytest.approx(math.fsum(losses.batches) / 6, rel=1e-5)
