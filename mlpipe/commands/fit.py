@@ -48,7 +48,13 @@ def run(args: argparse.Namespace) -> int:
     if {"-h", "--help"} & set(args.rest):
         build_parsers()[1]["fit"].print_help()  # our own options, above the config's
     config = parse_config(_with_saved_config(args))
-    directory, trained = fit(config, run=args.run, resume=args.resume, progress=_wants_progress_bar(args))
+    directory, trained = fit(
+        config, run=args.run, resume=args.resume, progress=_wants_progress_bar(args), tables=args.log != "json"
+    )
+    if args.log == "json":
+        record = {"run": str(directory.path), "bundle": str(directory.bundle), "metrics": trained.metrics}
+        print(json.dumps({**record, "interrupted": trained.interrupted}))
+        return INTERRUPTED if trained.interrupted else 0
     print_metrics(trained.metrics)
     print(f"\nRun:     {directory.path}\nBundle:  {directory.bundle}\nServe:   mlpipe serve {directory.bundle}")
     if trained.interrupted:
@@ -58,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def fit(
-    config: RunConfig, *, run: str | None = None, resume: bool = False, progress: bool = True
+    config: RunConfig, *, run: str | None = None, resume: bool = False, progress: bool = True, tables: bool = True
 ) -> tuple[RunDirectory, Trained]:
     """Do the whole job.
 
@@ -67,17 +73,20 @@ def fit(
         run: The run directory; None: a new one below `runs/`.
         resume: Go on with that run.
         progress: Show a progress bar; otherwise a line per epoch is logged.
+        tables: Print the parts of the split.
 
     Raises:
         ConfigError: The config does not fit the data, or the run directory is taken.
         DataError: The data are not what they have to be.
         TrainingError: The loss is not finite.
     """
+    RunDirectory.check(run, resume=resume)
     with log_execution_time("read the table", logger):
         table = load_table(config.data)
     for sentence in table.warnings:
         logger.warning(sentence)
-    print_parts(table.balance)
+    if tables:
+        print_parts(table.balance)
     data = TabularDataModule(
         table.schema,
         table.frames,
@@ -118,6 +127,8 @@ def fit(
     except BaseException as error:
         if tracker is not None:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        if isinstance(error, ConfigError) and not resume:
+            directory.discard_if_untrained()
         raise
     if tracker is not None:
         tracker.log_metrics({f"{part}/{k}": v for part, values in trained.metrics.items() for k, v in values.items()})

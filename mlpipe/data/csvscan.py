@@ -109,7 +109,7 @@ def scan_csv(
             )
     frame = _tidy(_parse(sources, dialect, found), dialect, found)
     if check.blank:
-        logger.info("%s: %d blank lines are left out", source.name, check.blank)
+        logger.info("%s: blank lines are left out: %d", source.name, check.blank)
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     return frame, {column: str(type_.dtype) for column, type_ in found.items()}
 

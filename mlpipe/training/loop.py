@@ -17,6 +17,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
@@ -37,7 +38,7 @@ from mlpipe.training.callbacks import (
 )
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
-from mlpipe.training.module import TabularModule
+from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 
 logger = logging.getLogger(__name__)
 
@@ -106,14 +107,15 @@ def train(
     rows = len(data.arrays["train"])
     arguments: dict[str, Any] = {
         "max_epochs": default_epochs(rows, data.batch_size),
-        "log_every_n_steps": max(1, min(50, rows // data.batch_size)),
         "gradient_clip_val": 1.0,
         "num_sanity_val_steps": 0,
         **{key: value for key, value in trainer.items() if value is not None},
         "callbacks": callbacks,
         "logger": list(loggers),
     }
-    with quiet_lightning():
+    if resume:
+        _check_resumable(last, module, arguments["max_epochs"])
+    with quiet_lightning(), _trainer_errors():
         runner = L.Trainer(**arguments)
         started = time.perf_counter()
         interrupted = _fit(runner, module, data, last if resume else None)
@@ -141,6 +143,34 @@ def train(
     )
 
 
+def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -> None:
+    """Refuse to go on with another network than the run began with, or with a run that is complete.
+
+    Raises:
+        ConfigError: Names the key that differs.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    began, now = state[CHECKPOINT_KEY]["model"], module.model_config.to_dict()
+    for key, value in now.items():
+        if began.get(key) != value:
+            raise ConfigError(
+                f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; a resumed run keeps its network."
+            )
+    done = state["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
+    if 0 <= max_epochs <= done:
+        raise ConfigError(f"The run has done {done} epochs already; raise `trainer.max_epochs` above that to go on.")
+
+
+@contextmanager
+def _trainer_errors() -> Iterator[None]:
+    """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        sentence = " ".join(str(error).split("\n")[0].split())
+        raise ConfigError(f"`trainer`: {sentence}") from error
+
+
 def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, checkpoint: Path | None) -> bool:
     """Run the Trainer; returns whether a signal ended it early."""
     try:
@@ -161,6 +191,7 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
     metric = module.watched_metric
     of_regression = ("rmse", "mae", "r2")
     known = [m for m in HIGHER_IS_BETTER if (m in of_regression) == (module.kind is TaskKind.REGRESSION)]
+    known = [m for m in known if m != "subset_accuracy" or module.kind is TaskKind.MULTILABEL]
     if metric not in known:
         hint = did_you_mean(metric, known)
         raise ConfigError(f"`training.metric` is {metric!r}, which is none of a {module.kind} task.{hint}")
@@ -217,6 +248,9 @@ def quiet_lightning() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
+            # Of a resumed run, whose folder it is; and of short runs, which log once an epoch all the same.
+            warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
+            warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging")
             yield
     finally:
         chatty.setLevel(level)
@@ -227,7 +261,7 @@ def default_epochs(num_rows: int, batch_size: int) -> int:
 
     Examples:
         >>> default_epochs(13_209, 256), default_epochs(270_000, 1024), default_epochs(500, 32)
-        (100, 45, 100)
+        (100, 46, 100)
     """
     steps_per_epoch = max(1, num_rows // batch_size)
     return min(100, max(4, round(12_000 / steps_per_epoch)))

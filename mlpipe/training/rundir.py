@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,22 +54,39 @@ class RunDirectory:
                 started over and over needs one command line only.
 
         Raises:
+            ConfigError: As `check`.
+        """
+        if path is None and resume and name is not None:
+            path = Path(root) / experiment / name
+        cls.check(path, resume=resume)
+        run = cls(Path(path) if path is not None else Path(root) / experiment / (name or unique_name()))
+        cls.check(run.path, resume=resume)
+        for folder in (run.checkpoints, run.plots):
+            folder.mkdir(parents=True, exist_ok=True)
+        return run
+
+    @staticmethod
+    def check(path: str | Path | None, *, resume: bool) -> None:
+        """Whether a run can be begun (or taken up) at a path; to be asked before anything slow is done.
+
+        Raises:
             ConfigError: The folder holds something and `resume` is not given, `resume` names no folder, or the path
                 is a file.
         """
         if path is None:
-            if resume and name is None:
+            if resume:
                 raise ConfigError("`--resume` goes on with a run that has a name: say which one with `--run DIR`.")
-            path = Path(root) / experiment / (name or unique_name())
+            return
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; `--run` names a folder.")
         if not resume and path.is_dir() and any(path.iterdir()):
             raise ConfigError(f"{path} is not empty: go on with that run by `--resume`, or name another with `--run`.")
-        run = cls(path)
-        for folder in (run.checkpoints, run.plots):
-            folder.mkdir(parents=True, exist_ok=True)
-        return run
+
+    def discard_if_untrained(self) -> None:
+        """Remove the folder of a run that failed before its first checkpoint, so that its name is free again."""
+        if not self.last_checkpoint.is_file() and not self.best_checkpoint.is_file():
+            shutil.rmtree(self.path)
 
     @property
     def config(self) -> Path:
@@ -134,11 +152,6 @@ class RunDirectory:
     def sample_row(self) -> Path:
         """One raw row, for the bundle's sample request."""
         return self.path / "sample_row.json"
-
-    @property
-    def log(self) -> Path:
-        """The log as text."""
-        return self.path / "run.log"
 
     @property
     def tracking(self) -> Path:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -91,10 +92,20 @@ def houses() -> pl.DataFrame:
 
 @contextlib.contextmanager
 def working_in(folder: Path) -> Iterator[pytest.MonkeyPatch]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        yield patch
+    """For commands: the working directory, no tracking server of the developer's, and logging as it was afterwards."""
+    root, ours = logging.getLogger(), logging.getLogger("mlpipe")
+    handlers, level, our_level = root.handlers[:], root.level, ours.level
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            yield patch
+    finally:
+        # The fixture of tests/conftest.py begins after those of the module have run their commands.
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        ours.setLevel(our_level)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def batch(value: float = 1.0) -> Batch:
 def test_the_first_cause_is_named_before_its_consequences() -> None:
     model = net()
     assert first_non_finite(model, batch(NAN)) == "the batch's numeric values are not finite"
-    model.get_parameter("blocks.1.mlp.up.weight").data.fill_(1e30)
+    model.get_parameter("blocks.1.mlp.up.weight").data.mul_(1e30)
     assert "blocks.1.mlp" in first_non_finite(model, batch())
     model.get_parameter("blocks.0.attention.out.weight").data[0, 0] = NAN
     assert first_non_finite(model, batch()) == "the weights 'blocks.0.attention.out.weight' are not finite"
