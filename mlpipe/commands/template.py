@@ -28,13 +28,13 @@ DEFAULTS = """\
 #   width: 64                  # of a token
 #   num_layers: 2
 #   num_heads: 4
-#   dropout: 0.1
+#   dropout: 0.2
 #   numeric_embedding: ple     # linear, ple, periodic, plr or pbld
 #   rope: index                # rotary position by column; or none
 # training:
 #   optimizer: muon            # or adamw
 #   lr: 0.001
-#   weight_decay: 0.01
+#   weight_decay: 0.1
 #   patience: 16               # validations without improvement before training stops
 #   metric: null               # what early stopping watches; null: log_loss, or rmse for regression
 # trainer:

@@ -74,7 +74,7 @@ class TransformerConfig:
     head: str = "linear"
     members: int = 16
     member_width: int = 128
-    dropout: float = 0.1
+    dropout: float = 0.2
     qk_norm: bool = False
     first_norm: bool = False
 

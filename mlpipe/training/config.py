@@ -34,7 +34,7 @@ class TrainingConfig:
     optimizer: str = "muon"
     lr: float = 1e-3
     muon_lr: float = 0.02
-    weight_decay: float = 1e-2
+    weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
     warmup_fraction: float = 0.05

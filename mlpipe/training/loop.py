@@ -15,9 +15,9 @@ import lightning as L
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
@@ -154,7 +154,8 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
     for key, value in now.items():
         if began.get(key) != value:
             raise ConfigError(
-                f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; a resumed run keeps its network."
+                f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; "
+                "a resumed run keeps its network."
             )
     done = state["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
     if 0 <= max_epochs <= done:
