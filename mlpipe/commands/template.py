@@ -33,7 +33,7 @@ DEFAULTS = """\
 #   rope: index                # rotary position by column; or none
 # training:
 #   optimizer: muon            # or adamw
-#   lr: 0.001
+#   lr: 0.006
 #   weight_decay: 0.1
 #   patience: 16               # validations without improvement before training stops
 #   metric: null               # what early stopping watches; null: log_loss, or rmse for regression

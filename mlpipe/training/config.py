@@ -32,7 +32,7 @@ class TrainingConfig:
     """
 
     optimizer: str = "muon"
-    lr: float = 1e-3
+    lr: float = 6e-3
     muon_lr: float = 0.02
     weight_decay: float = 0.1
     beta1: float = 0.9

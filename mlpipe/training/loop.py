@@ -258,11 +258,13 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def default_epochs(num_rows: int, batch_size: int) -> int:
-    """Epochs where the config names none: about 12,000 steps, within 4 and 100 epochs.
+    """Epochs where the config names none: about 1,500 steps, within 4 and 100 epochs.
+
+    With the shipped recipe the validation score of Adult and California peaks there; more steps learn rows by heart.
 
     Examples:
         >>> default_epochs(13_209, 256), default_epochs(270_000, 1024), default_epochs(500, 32)
-        (100, 46, 100)
+        (29, 6, 100)
     """
     steps_per_epoch = max(1, num_rows // batch_size)
-    return min(100, max(4, round(12_000 / steps_per_epoch)))
+    return min(100, max(4, round(1_500 / steps_per_epoch)))

@@ -4,8 +4,8 @@ Notable:
 - Muon (Jordan et al. 2024) replaces a matrix's momentum by its nearest semi-orthogonal matrix, found by five steps of
   a Newton-Schulz iteration. `torch.optim.Muon` takes one matrix at a time; a table model has few and small ones, for
   which the calls cost more than the arithmetic. Here matrices of one shape are iterated as one batch.
-- A fused projection (queries, keys and values in one matrix) is cut into its parts first: each is a map of its own,
-  and orthogonalising them together would tie their scales.
+- A fused projection (the gate and the value of the MLP in one matrix) is cut into its parts first: each is a map of
+  its own, and orthogonalising them together would tie their scales.
 - Both live in one `Optimizer`, so that Lightning's automatic optimisation, gradient clipping, accumulation and
   checkpoints work as with any other.
 """
@@ -136,7 +136,7 @@ def warmup_cosine_schedule(
 
 
 #: How many maps of their own the blocks' fused matrices hold.
-FUSED_PARTS = {"qkv.weight": 3, "up.weight": 2}
+FUSED_PARTS = {"up.weight": 2}
 
 
 def build_optimizer(net: Transformer, config: TrainingConfig, *, fused: bool) -> torch.optim.Optimizer:
