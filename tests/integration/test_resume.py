@@ -141,3 +141,20 @@ def test_resuming_with_other_data_is_refused(folder: Path, uninterrupted: dict[s
     assert refused.returncode == 2
     assert "cannot be resumed" in refused.stderr
     assert_same(uninterrupted, weights(folder, "whole"))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("--model.width", "32"), "`model.width` is 32, but the run began with 16"),
+        (("--trainer.max_epochs", "3"), "The run has done 3 epochs already"),
+    ],
+)
+def test_resuming_with_another_network_or_no_epochs_left_is_refused(
+    folder: Path, uninterrupted: dict[str, torch.Tensor], words: tuple[str, ...], sentence: str
+) -> None:
+    refused = fit(folder, "whole", "--resume", *words)
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert_same(uninterrupted, weights(folder, "whole"))
