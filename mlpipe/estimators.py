@@ -208,7 +208,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         raise NotImplementedError  # each estimator knows its own tasks
 
 
-class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ignore[misc]
+class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ignore[misc]  # as above
     """Binary or multiclass classification with calibrated probabilities.
 
     Attributes:
@@ -256,7 +256,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
             raise DataError(f"The bundle is for {kind}, not for classification into one of several classes.")
 
 
-class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: ignore[misc]
+class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: ignore[misc]  # as above
     """Regression.
 
     Attributes:

@@ -130,9 +130,9 @@ def _scan_binary(sources: Sequence[Source], options: ReadOptions) -> pl.LazyFram
     if options.format == "parquet":
         return pl.scan_parquet(data, glob=False)  # type: ignore[arg-type]  # no list of paths and URLs in the annotation
     if options.format == "ipc":
-        return pl.scan_ipc(data, glob=False)  # type: ignore[arg-type]
+        return pl.scan_ipc(data, glob=False)  # type: ignore[arg-type]  # as above
     # Every row is looked at for its keys and types: what a later row adds must not be lost.
-    return pl.scan_ndjson(data, infer_schema_length=None)  # type: ignore[arg-type]
+    return pl.scan_ndjson(data, infer_schema_length=None)  # type: ignore[arg-type]  # as above
 
 
 def _open_text(sources: Sequence[Source], options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:

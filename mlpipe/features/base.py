@@ -27,7 +27,7 @@ from mlpipe.features.typed import refuse_nested
 State = dict[str, Any]
 
 
-class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Base of the transformers that treat each column by itself.
 
     A child stores its arguments in the constructor and implements `fit_column`, `output_names`, `prepare` and

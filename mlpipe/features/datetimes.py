@@ -63,7 +63,7 @@ class DatetimeParts(ColumnTransformer):
         if times.is_empty():
             return {"origin": 0, "numbers": {"elapsed": [0.0, 1.0]}, "categories": {}}
         stamps = times.dt.timestamp("us")
-        origin = int(stamps.min())  # type: ignore[arg-type]
+        origin = int(stamps.min())  # type: ignore[arg-type]  # of whole numbers
         state: State = {"origin": origin, "numbers": {}, "categories": {}}
         state["numbers"]["elapsed"] = _moments(stamps - origin)
         for part in (part for part in DATETIME_PARTS if part in self.parts):
@@ -111,7 +111,7 @@ class DatetimeParts(ColumnTransformer):
 
 def _part(times: pl.Expr, part: str) -> pl.Expr:
     method = {"day_of_year": "ordinal_day"}.get(part, part)
-    return getattr(times.dt, method)()  # type: ignore[no-any-return]
+    return getattr(times.dt, method)()  # type: ignore[no-any-return]  # by name
 
 
 def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:

@@ -52,7 +52,7 @@ class NumericTransformer(ColumnTransformer):
         frame = known.to_frame("v")
         if wide:
             whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series()
-            centre = int(whole.min())  # type: ignore[arg-type]
+            centre = int(whole.min())  # type: ignore[arg-type]  # of whole numbers
             state, real = {"centre": centre}, _centred(pl.col("v"), values.dtype, centre)
         else:
             state, real = {}, number(pl.col("v"), values.dtype)

@@ -40,7 +40,7 @@ KEPT_SELECTIONS = 16
 STATE_VERSION = 1
 
 
-class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Fits on raw training rows and turns raw rows into `Arrays`.
 
     Args:

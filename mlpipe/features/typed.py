@@ -118,11 +118,11 @@ def is_wide(values: pl.Series) -> bool:
         whole = values
     else:
         real = values.to_frame("v").select(number(pl.col("v"), values.dtype)).to_series()
-        if (real.abs().max() or 0) <= LARGEST_EXACT_INT:  # type: ignore[operator]
+        if (real.abs().max() or 0) <= LARGEST_EXACT_INT:  # type: ignore[operator]  # of numbers
             return False
         whole = values.to_frame("v").select(number(pl.col("v"), values.dtype, wide=True)).to_series()
     low, high = whole.min(), whole.max()
-    return low is not None and max(abs(int(low)), abs(int(high))) > LARGEST_EXACT_INT  # type: ignore[arg-type]
+    return low is not None and max(abs(int(low)), abs(int(high))) > LARGEST_EXACT_INT  # type: ignore[arg-type]  # of whole numbers
 
 
 def in_numpy(value: pl.Expr, function: Callable[[Floats], Floats]) -> pl.Expr:

@@ -69,7 +69,7 @@ class MuonAdamW(AdamW):
         super().__init__([{"muon": False, **group} for group in groups], lr=lr, **kwargs)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch overloads it
         """One step of both; the closure, if any, is evaluated once."""
         loss = None
         if closure is not None:
