@@ -4,6 +4,9 @@ Polars pulls batches off the file, keeps their order and waits for the model, so
 all of its threads at once, which suits the preprocessing. The model alone runs on one thread of its own, since torch
 keeps a pool of threads for every thread that calls it. Nothing of Polars may run there: while its streaming engine
 waits for that thread, a query from it can wait for the engine, without end (seen with Polars 2.1).
+
+The engine runs on a thread of its own too, so that Ctrl-C reaches the caller at once and the batches in hand are the
+engine's last ones.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import glob
 import logging
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -67,14 +71,22 @@ def score_file(
     heights: list[int] = []
     unreadable: list[dict[str, int]] = []
 
+    left = threading.Event()
+
     # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
     # after a second Ctrl-C.
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder, ThreadPoolExecutor(1) as model:
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder,
+        ThreadPoolExecutor(1) as model,
+        ThreadPoolExecutor(1) as engine,
+    ):
 
         def outputs(arrays: Arrays) -> Outputs:
             return model.submit(predictor.predict_arrays, arrays).result()
 
         def predict(batch: pl.DataFrame) -> pl.DataFrame:
+            if left.is_set():
+                raise InterruptedError
             predictions = predictor.predict_with(outputs, batch, batch_size)
             if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
                 predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
@@ -84,7 +96,11 @@ def score_file(
 
         schema = predict(pl.DataFrame(schema=frame.collect_schema())).schema
         part = Path(folder) / out.name
-        _SINKS[suffix](frame.map_batches(predict, schema=schema, streamable=True), part)
+        stream = frame.map_batches(predict, schema=schema, streamable=True)
+        try:
+            engine.submit(_SINKS[suffix], stream, part).result()
+        finally:
+            left.set()
         part.replace(out)
     for name, count in sum(map(Counter, unreadable), Counter()).items():
         logger.warning("%s: %d values of %r could not be read and were taken as missing.", data, count, name)

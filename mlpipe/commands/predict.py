@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 
 def run(args: argparse.Namespace) -> int:
     """Write the predictions of `--data` to `--out`."""
     from mlpipe.bundle.predictor import Predictor
 
+    # Polars puts a handler of its own before Python's, which leaves its engine in the midst of our callbacks; on a busy
+    # machine that once never ended. Set anew, Python's is the only one.
+    signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
     rows = Predictor.load(args.bundle).predict_file(args.data, args.out, overwrite=args.force)
     print(f"{rows:,} predictions in {args.out}")
     return 0

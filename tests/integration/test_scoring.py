@@ -81,15 +81,18 @@ def test_ctrl_c_leaves_nothing_half_written(bundle: Path, tmp_path: Path) -> Non
     table(2_000_000).write_parquet(tmp_path / "rows.parquet", row_group_size=50_000)
     command = [sys.executable, "-m", "mlpipe", "predict", "--bundle", str(bundle)]
     command += ["--data", "rows.parquet", "--out", "out.parquet"]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + PATIENCE
-    while not any(path.is_dir() for path in tmp_path.iterdir()):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    time.sleep(0.5)  # into the midst of it
-    process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=PATIENCE)
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not any(path.is_dir() for path in tmp_path.iterdir()):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)  # into the midst of it
+            process.send_signal(signal.SIGINT)
+            output, errors = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
     assert (process.returncode, output, errors) == (130, "", "error: interrupted\n")
     assert [path.name for path in tmp_path.iterdir()] == ["rows.parquet"]
 
