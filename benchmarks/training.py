@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -37,6 +38,7 @@ from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, TaskKin
 from mlpipe.training.callbacks import EMAWeights, ReproducibleSteps, StopOnNonFiniteLoss
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import quiet_lightning
+from mlpipe.training.memory import KEPT, MAPPED_ABOVE, keep_freed_memory
 from mlpipe.training.module import TabularModule
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
 
@@ -215,7 +217,11 @@ for line in sys.stdin:
 def pytorch_tabular(python: str) -> Contestant:
     """pytorch_tabular's FT-Transformer of the same width and depth, in a plain loop under its own interpreter."""
     setup = json.dumps([NUMBERS, CATEGORIES, BATCH, torch.get_num_threads()])
-    peer = subprocess.Popen([python, "-c", PEER, setup], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    memory = {"MALLOC_MMAP_THRESHOLD_": str(MAPPED_ABOVE), "MALLOC_TRIM_THRESHOLD_": str(KEPT)}
+    command = [python, "-c", PEER, setup]
+    peer = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **memory}
+    )
     assert peer.stdin is not None
     assert peer.stdout is not None
     to_peer, from_peer = peer.stdin, peer.stdout
@@ -270,6 +276,7 @@ def main() -> None:
     parser.add_argument("--peer-python", help="interpreter of an environment with pytorch_tabular")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     args = parser.parse_args()
+    keep_freed_memory()  # as `mlpipe.training.loop.train` does; all contestants, the peers too, run under it
     arrays = table(200 * BATCH)
     one = {"readout_tokens": 1}
     contestants: dict[str, Contestant] = {

@@ -42,15 +42,19 @@ def attend(query_TBHE: Tensor, key_SBHE: Tensor, value_SBHE: Tensor) -> Tensor:
 def attend_on_cpu(query_TBHE: Tensor, key_SBHE: Tensor, value_SBHE: Tensor) -> Tensor:
     """`attend` as two batched products and a softmax.
 
-    Scores are stored by key and not by query: torch's softmax over a last dimension of fewer than 16 numbers does not
-    use the vector registers, and over the one before the last it does.
+    Without the compiler scores are stored by key and not by query: torch's softmax over a last dimension of fewer than
+    16 numbers does not use the vector registers, and over the one before the last it does. The compiler of torch 2.13
+    has it the other way round: there it splits a reduction over 14 numbers among the threads, row by row.
 
     Returns:
         (T, B, H, E).
     """
-    query, key, value = (tensor.flatten(1, 2).transpose(0, 1) for tensor in (query_TBHE, key_SBHE, value_SBHE))
-    scores_NST = torch.bmm(key, query.transpose(1, 2)) * query.shape[-1] ** -0.5
-    weights_NTS = scores_NST.softmax(1).to(value.dtype).transpose(1, 2)
+    scaled_TBHE = query_TBHE * query_TBHE.shape[-1] ** -0.5
+    query, key, value = (tensor.flatten(1, 2).transpose(0, 1) for tensor in (scaled_TBHE, key_SBHE, value_SBHE))
+    if torch.compiler.is_compiling():
+        weights_NTS = torch.bmm(query, key.transpose(1, 2)).softmax(2).to(value.dtype)
+    else:
+        weights_NTS = torch.bmm(key, query.transpose(1, 2)).softmax(1).to(value.dtype).transpose(1, 2)
     return torch.bmm(weights_NTS, value).transpose(0, 1).view(query_TBHE.shape)
 
 

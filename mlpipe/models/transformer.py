@@ -88,16 +88,16 @@ class Transformer(nn.Module):
         """Logits (B, K, O) of every member."""
         tokens_TBD = self.tokenizer(numeric_BF, missing_BF, categorical_BC)
         readouts = self.num_readouts
-        *trunk, last = self.blocks
+        *trunk, last = self.blocks  # whose queries stand at position 0, which is no turn at all
         if self.config.readout == "all":
             x_SBD = torch.cat((self.readout(numeric_BF.shape[0]), tokens_TBD))
             for block in trunk:
                 x_SBD = block(x_SBD, query_rope=self._rope(0, None))
-            x_RBD = last(x_SBD[:readouts], x_SBD, self._rope(0, readouts), self._rope(0, None))
+            x_RBD = last(x_SBD[:readouts], x_SBD, None, self._rope(0, None))
         else:
             for block in trunk:
                 tokens_TBD = block(tokens_TBD, query_rope=self._rope(readouts, None))
-            x_RBD = last(self.readout(1), tokens_TBD, self._rope(0, readouts), self._rope(readouts, None))
+            x_RBD = last(self.readout(1), tokens_TBD, None, self._rope(readouts, None))
         logits: Tensor = self.head(self.norm(x_RBD).transpose(0, 1))
         return logits
 

@@ -37,6 +37,7 @@ from mlpipe.training.callbacks import (
     StopOnNonFiniteLoss,
 )
 from mlpipe.training.config import TrainingConfig
+from mlpipe.training.memory import keep_freed_memory
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 
@@ -95,6 +96,7 @@ def train(
         ConfigError: There is nothing to resume from, or the watched metric does not exist.
         TrainingError: The loss is not finite.
     """
+    keep_freed_memory()
     data.setup("fit")
     codec = data.preprocessor.target_
     kind = data.schema.task.kind

@@ -1,0 +1,42 @@
+"""The C library keeps freed memory: a large block comes back without the system's help."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from mlpipe.training.memory import keep_freed_memory
+
+CODE = """
+import resource
+import numpy as np
+from mlpipe.training.memory import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(3_000_000)  # 24 MB, freed at once
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(*[faults() for _ in range(5)])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
+def test_freed_memory_is_used_again() -> None:
+    def faults(keep: bool) -> list[int]:
+        command = [sys.executable, "-c", CODE.format(keep=keep)]
+        out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return [int(word) for word in out.split()]
+
+    kept, anew = faults(True), faults(False)
+    assert max(kept[1:]) < 10, kept  # pages
+    assert kept[0] > max(kept[1:])
+    assert sum(kept) <= sum(anew)
+
+
+def test_other_systems_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()
