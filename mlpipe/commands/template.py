@@ -131,7 +131,11 @@ def _split_method(schema: Schema) -> str:
 
 def _scalar(value: Any) -> str:
     """A value on one line, quoted where YAML would otherwise take it for something else."""
-    # Unprintable characters are escaped; PyYAML writes some of them (U+0085) such that it can't read them back.
+    # Unprintable characters are escaped, in double quotes: PyYAML writes some of them (U+0085) such that it can't read
+    # them back, and others (a line feed) on several lines.
     readable = str(value).isprintable()
-    text: str = yaml.safe_dump(value, default_flow_style=True, allow_unicode=readable, width=1_000_000)
+    style = '"' if isinstance(value, str) and not readable else None
+    text: str = yaml.safe_dump(
+        value, default_style=style, default_flow_style=True, allow_unicode=readable, width=1_000_000
+    )
     return text.removesuffix("\n").removesuffix("\n...")

@@ -38,6 +38,9 @@ class FeaturesConfig:
         datetime_parts: Calendar parts of a date or time, beside the seconds elapsed; those that do not vary are
             left out.
         text_features: Width of the hashed n-grams of one text.
+        neighbors: The targets of similar training rows as features: `auto`, if a quick model gains from them; `always`;
+            or `never`. The preprocessing then holds rows of the training table, and so does every bundle.
+        neighbor_rows: Most training rows kept for them.
         target_transform: `log` models log(1 + target) of a regression target that is not negative.
         seed: Of the noise, the samples and the folds.
     """
@@ -56,6 +59,8 @@ class FeaturesConfig:
     integer_categories: int = 0
     datetime_parts: list[str] = field(default_factory=lambda: ["day_of_year", "weekday", "hour", "minute"])
     text_features: int = 64
+    neighbors: Literal["auto", "always", "never"] = "auto"
+    neighbor_rows: int = 16_384
     target_transform: Literal["none", "log"] = "none"
     seed: int = 0
 
@@ -64,6 +69,7 @@ class FeaturesConfig:
             "numeric": ("quantile", "robust", "standard", "none"),
             "bins": ("tempered", "quantile", "tree", "none"),
             "high_cardinality": ("embed", "hash", "target"),
+            "neighbors": ("auto", "always", "never"),
             "target_transform": ("none", "log"),
         }
         for name, allowed in choices.items():
@@ -73,7 +79,14 @@ class FeaturesConfig:
         for part in self.datetime_parts:
             if part not in DATETIME_PARTS:
                 raise ConfigError(f"`features.datetime_parts`: {part!r}.{did_you_mean(part, DATETIME_PARTS)}")
-        least = {"num_bins": 2, "min_frequency": 1, "max_categories": 1, "hash_buckets": 2, "text_features": 2}
+        least = {
+            "num_bins": 2,
+            "min_frequency": 1,
+            "max_categories": 1,
+            "hash_buckets": 2,
+            "text_features": 2,
+            "neighbor_rows": 2,
+        }
         least |= {"target_folds": 2, "quantile_noise": 0, "target_smoothing": 0, "integer_categories": 0}
         for name, bound in least.items():
             if getattr(self, name) < bound:

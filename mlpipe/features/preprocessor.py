@@ -26,6 +26,8 @@ from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.neighbor_features import NeighborFeatures, fit_neighbors, wanted
+from mlpipe.features.neighbors import Floats
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.spec import BIN_ROWS, specify, with_bins
 from mlpipe.features.target import Target, TargetCodec
@@ -37,7 +39,7 @@ logger = logging.getLogger(__name__)
 
 #: Compiled selections kept at once.
 KEPT_SELECTIONS = 16
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -50,6 +52,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     Attributes:
         transformers_: The fitted transformers of each feature column, in the schema's order.
         target_: Encodes the target and decodes predictions.
+        neighbors_: Adds the targets of similar training rows to the numbers, if they are worth it.
         input_spec_: The columns of the arrays, with the edges of the piecewise-linear encoding.
 
     Examples:
@@ -68,6 +71,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     transformers_: dict[str, list[ColumnTransformer]]
     input_spec_: InputSpec
     target_: TargetCodec
+    neighbors_: NeighborFeatures | None
 
     def __init__(self, schema: Schema, config: FeaturesConfig | None = None) -> None:
         self.schema = schema
@@ -93,18 +97,11 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             As `transform(frame, with_target=True)` but for the target encodings.
         """
         frame = self._collected(frame)
-        target = self._fit(frame)
-        arrays = replace(self.transform(frame), target=target, weight=self._weights(frame))
-        position = 0
-        for name, transformers in self.transformers_.items():
-            for transformer in transformers:
-                width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
-                if isinstance(transformer, TargetMean):
-                    values = frame.select(typed(self.schema[name], frame.schema[name])[0].alias(name)).to_series()
-                    encoded = transformer.out_of_fold(values, target_columns(target, self.schema.task))
-                    arrays.numeric[:, position : position + width] = encoded
-                position += width
-        return arrays
+        target, arrays, similar = self._fit(frame)
+        if arrays is None:
+            arrays = self._training_arrays(frame, target)
+        arrays = replace(arrays, target=target, weight=self._weights(frame))
+        return arrays if self.neighbors_ is None else self.neighbors_.extend(arrays, similar)
 
     def compact(self, types: pl.Schema) -> list[pl.Expr]:
         """The columns that `fit_arrays` needs, in few bytes: for `mlpipe.data.read.read`, which then holds no others.
@@ -129,21 +126,9 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 is unknown or a target or weight is null.
         """
         check_is_fitted(self, "transformers_")
-        extra = self._target_columns() if with_target else []
-        types = frame.collect_schema()
-        self._needed(types, extra)
-        if isinstance(frame, pl.LazyFrame):
-            # What is held in memory are the features, not the raw columns.
-            features = self._selection(types, extra)(frame).collect(engine="streaming")
-            blocks = features.iter_slices(BLOCK_ROWS)
-            targets = features.select(pl.col(f"t{index}").alias(name) for index, name in enumerate(extra))
-            rows = features.height
-        else:
-            select = self._selection(types, ())
-            # What comes from a text file is in hundreds of chunks, each of which has its price in every expression.
-            blocks = (select(raw.rechunk()) for raw in frame.iter_slices(BLOCK_ROWS))
-            targets, rows = frame.select(extra), frame.height
-        arrays = to_arrays(blocks, rows, len(self.input_spec_.numeric), len(self.input_spec_.categorical))
+        arrays, targets = self._transform(frame, self._target_columns() if with_target else [])
+        if self.neighbors_ is not None:
+            arrays = self.neighbors_.extend(arrays)
         if not with_target:
             return arrays
         return replace(arrays, target=self.target_.encode(targets), weight=self._weights(targets))
@@ -167,6 +152,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 for name, transformers in self.transformers_.items()
             },
             "target": self.target_.to_dict(),
+            "neighbors": None if self.neighbors_ is None else self.neighbors_.to_dict(),
             "input_spec": self.input_spec_.to_dict(),
         }
 
@@ -186,6 +172,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             name: [read_transformer(state) for state in states] for name, states in values["transformers"].items()
         }
         preprocessor.target_ = TargetCodec.from_dict(values["target"])
+        neighbors = values["neighbors"]
+        preprocessor.neighbors_ = None if neighbors is None else NeighborFeatures.from_dict(neighbors)
         preprocessor.input_spec_ = InputSpec.from_dict(values["input_spec"])
         return preprocessor
 
@@ -207,8 +195,13 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def _config(self) -> FeaturesConfig:
         return self.config or FeaturesConfig()
 
-    def _fit(self, frame: pl.DataFrame) -> Target:
-        """Fit on a frame in memory; returns the encoded target."""
+    def _fit(self, frame: pl.DataFrame) -> tuple[Target, Arrays | None, Floats | None]:
+        """Fit on a frame in memory.
+
+        Returns:
+            The encoded target; the arrays without `neighbors_`, if they were needed for them; and if there are any,
+            the values of `neighbors_` for the frame's rows.
+        """
         if not self.schema.features:
             raise DataError("The schema has no feature column: all are the target, identifiers or ignored.")
         if frame.is_empty():
@@ -229,11 +222,53 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         target = encoding.result()
         self.transformers_ = {column.name: made for column, made in zip(self.schema.features, fitted, strict=True)}
         self.input_spec_ = specify(self.transformers_, self.schema.task)
+        self.neighbors_, arrays, similar = None, None, None
+        if wanted(self._config, frame.height):
+            arrays = self._training_arrays(frame, target)
+            found = fit_neighbors(arrays, self.input_spec_, target, self.schema.task, self._config)
+            if found is not None:
+                self.neighbors_, similar = found
+                numeric = (*self.input_spec_.numeric, *self.neighbors_.features())
+                self.input_spec_ = replace(self.input_spec_, numeric=numeric)
         rows = sample_rows(frame.height, BIN_ROWS, self._config.seed)
-        self.input_spec_ = with_bins(
-            self.input_spec_, self.transform(frame[rows]), target[rows], self.schema.task.kind, self._config
-        )
-        return target
+        sampled = self._transform(frame[rows], [])[0] if arrays is None else arrays.take(rows)
+        if self.neighbors_ is not None and similar is not None:
+            sampled = self.neighbors_.extend(sampled, similar[rows])
+        self.input_spec_ = with_bins(self.input_spec_, sampled, target[rows], self.schema.task.kind, self._config)
+        return target, arrays, similar
+
+    def _transform(self, frame: pl.DataFrame | pl.LazyFrame, extra: list[str]) -> tuple[Arrays, pl.DataFrame]:
+        """The arrays without `neighbors_`, and the raw columns named in `extra`."""
+        types = frame.collect_schema()
+        self._needed(types, extra)
+        if isinstance(frame, pl.LazyFrame):
+            # What is held in memory are the features, not the raw columns.
+            features = self._selection(types, extra)(frame).collect(engine="streaming")
+            blocks = features.iter_slices(BLOCK_ROWS)
+            targets = features.select(pl.col(f"t{index}").alias(name) for index, name in enumerate(extra))
+            rows = features.height
+        else:
+            select = self._selection(types, ())
+            # What comes from a text file is in hundreds of chunks, each of which has its price in every expression.
+            blocks = (select(raw.rechunk()) for raw in frame.iter_slices(BLOCK_ROWS))
+            targets, rows = frame.select(extra), frame.height
+        spec = self.input_spec_
+        added = 0 if self.neighbors_ is None else len(self.neighbors_.labels)
+        return to_arrays(blocks, rows, len(spec.numeric) - added, len(spec.categorical)), targets
+
+    def _training_arrays(self, frame: pl.DataFrame, target: Target) -> Arrays:
+        """The training rows as arrays, target encodings out of fold, without `neighbors_`."""
+        arrays = self._transform(frame, [])[0]
+        position = 0
+        for name, transformers in self.transformers_.items():
+            for transformer in transformers:
+                width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
+                if isinstance(transformer, TargetMean):
+                    values = frame.select(typed(self.schema[name], frame.schema[name])[0].alias(name)).to_series()
+                    encoded = transformer.out_of_fold(values, target_columns(target, self.schema.task))
+                    arrays.numeric[:, position : position + width] = encoded
+                position += width
+        return arrays
 
     def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
         columns = self.compact(frame.collect_schema())

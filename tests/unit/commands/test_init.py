@@ -10,7 +10,7 @@ import lightning as L
 import polars as pl
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlpipe.cli import main
@@ -158,5 +158,7 @@ def test_the_defaults_in_the_comments_are_the_defaults_in_the_code() -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))
+@example("\n")
+@example("\x85")
 def test_any_column_name_survives_yaml(name: str) -> None:
     assert yaml.safe_load(f"{_scalar(name)}: numeric    # why") == {name: "numeric"}

@@ -193,7 +193,7 @@ def test_the_state_is_json_that_reads_back_bit_for_bit(fitted: Preprocessor) -> 
 
 
 def test_a_state_of_another_version_is_refused(fitted: Preprocessor) -> None:
-    with pytest.raises(DataError, match="state has version 99, this mlpipe reads 1"):
+    with pytest.raises(DataError, match=f"state has version 99, this mlpipe reads {module.STATE_VERSION}"):
         Preprocessor.from_dict({**fitted.to_dict(), "version": 99})
 
 
