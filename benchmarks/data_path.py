@@ -74,8 +74,8 @@ def write_table(folder: Path, rows: int) -> None:
 
 
 def run_mlpipe(path: Path) -> Made:
-    """One side, mlpipe: a scan, a schema, a preprocessor."""
-    from mlpipe.data.read import scan
+    """One side, mlpipe: a schema, a preprocessor, and the file read for it."""
+    from mlpipe.data.read import read
     from mlpipe.features.config import FeaturesConfig
     from mlpipe.features.preprocessor import Preprocessor
     from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
@@ -90,7 +90,9 @@ def run_mlpipe(path: Path) -> Made:
         Task(TaskKind.BINARY, (TARGET,), (0, 1)),
     )
     config = FeaturesConfig(quantile_noise=0.0, bins="none", datetime_parts=["day_of_year", "weekday", "hour"])
-    arrays = Preprocessor(schema, config).fit_arrays(scan(path))
+    preprocessor = Preprocessor(schema, config)
+    frame, _ = read(path, columns=preprocessor.compact)
+    arrays = preprocessor.fit_arrays(frame)
     return arrays.numeric, arrays.missing, arrays.categorical
 
 

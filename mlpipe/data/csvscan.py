@@ -1,10 +1,11 @@
 """A delimited text file as a Polars scan that cannot fail half-way.
 
 What is notable here:
-- The types of the columns are found in a sample of the file. A file that is larger than the sample is then parsed
-  once with these types, by the streaming engine, and nothing is kept of it: a word in row four million of a column
-  of numbers is found before training starts, not in the middle of it. Only if such a value turns up is the file
-  read once more, as text, to find types that hold everywhere.
+- The types of the columns are found in a sample of the file. For a scan, a file that is larger than the sample is
+  then parsed once with these types, by the streaming engine, and nothing is kept of it: a word in row four million of
+  a column of numbers is found before training starts, not in the middle of it. Only if such a value turns up is the
+  file read once more, as text, to find types that hold everywhere.
+- What is to be held in memory anyway is parsed once: if that fails, the scan is asked.
 - Numbers that are more than numbers stay text: codes with leading zeros, and columns that the file puts in quotes
   while it leaves other columns bare, as R and other programs do with text.
 - Polars makes a row of nulls from a blank line; such rows are left out.
@@ -13,7 +14,7 @@ What is notable here:
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,6 +39,9 @@ TYPES: dict[str, pl.DataType] = {
 #: Lines in which to look whether some columns are in quotes and others not.
 _QUOTE_LINES = 1_000
 
+#: A column of `read_csv` for itself.
+_IS_NULL = "\0is_null"
+
 _BOOLEAN = r"(?i)^ *(?:true|false)$"
 _CODE = r"^ *[+-]?0\d+$"
 
@@ -48,6 +52,7 @@ class _Type:
 
     dtype: pl.DataType
     padded: bool
+    full: bool  # no value of the sample is null
 
     @property
     def parsed(self) -> pl.DataType:
@@ -64,32 +69,41 @@ class _Check:
     error: str = ""
 
 
-def scan_csv(
-    sources: Sequence[Source], dialect: Dialect, sample: bytes, *, whole: bool, wanted: Mapping[str, str]
-) -> tuple[pl.LazyFrame, dict[str, str]]:
-    """The file(s) as a scan whose types hold for every row, and these types by column name.
+@dataclass(frozen=True)
+class Text:
+    """A table as delimited text.
 
-    Args:
+    Attributes:
         sources: Files of one dialect.
         dialect: How they are written.
         sample: The first lines of the first file.
         whole: Whether the sample is all there is to be read.
+    """
+
+    sources: Sequence[Source]
+    dialect: Dialect
+    sample: bytes
+    whole: bool
+
+
+def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[str, str]]:
+    """The table as a scan whose types hold for every row, and these types by column name.
+
+    Args:
+        text: The table.
         wanted: Types by column name; where a column's values do not allow it, a wider type is taken, with a warning.
 
     Raises:
         ConfigError: A wanted type is unknown.
         DataError: The file cannot be read, or holds no rows.
     """
-    for column, name in wanted.items():
-        if name not in TYPES:
-            raise ConfigError(f"`data.read.dtypes`: {column!r} is {name!r}.{did_you_mean(name, TYPES)}")
-    source = Source(sources[0].name, sample)
-    quoted = _quoted_columns(sample, dialect)
+    sources, dialect, name = text.sources, text.dialect, text.sources[0].name
     try:
-        found = _find_types(_parse([source], dialect), dialect, quoted, wanted)
+        found = _sampled_types(text, wanted)
         check = _check(sources, dialect, found)
-        if check.error and not whole:
+        if check.error and not text.whole:
             typed = [column for column, type_ in found.items() if type_.dtype != pl.String()]
+            quoted = _quoted_columns(text.sample, dialect)
             found |= _find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
             check = _check(sources, dialect, found)
     except pl.exceptions.PolarsError as error:
@@ -97,21 +111,51 @@ def scan_csv(
     if check.error:
         raise _explain(sources, dialect, check.error)
     if check.rows == check.blank:
-        raise DataError(f"{source.name} has {'a header but ' if dialect.header else ''}no rows.")
+        raise DataError(f"{name} has {'a header but ' if dialect.header else ''}no rows.")
     for column, type_ in found.items():
         if column in wanted and str(type_.dtype) != wanted[column]:
             logger.warning(
                 "%s: column %r holds values that are no %s; it is read as %s",
-                source.name,
+                name,
                 column,
                 wanted[column],
                 type_.dtype,
             )
     frame = _tidy(_parse(sources, dialect, found), dialect, found)
     if check.blank:
-        logger.info("%s: blank lines are left out: %d", source.name, check.blank)
+        logger.info("%s: blank lines are left out: %d", name, check.blank)
         frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
     return frame, {column: str(type_.dtype) for column, type_ in found.items()}
+
+
+def read_csv(
+    text: Text, wanted: Mapping[str, str], columns: Callable[[pl.Schema], Sequence[pl.Expr]]
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """`scan_csv`, collected, in one pass over the file(s) unless a value turns up that its column's type cannot be.
+
+    Args:
+        text: The table.
+        wanted: As for `scan_csv`.
+        columns: From the types of all columns to elementwise expressions, which are collected.
+
+    Raises:
+        ConfigError, DataError: As `scan_csv`, and what `columns` raises.
+    """
+    try:
+        found = _sampled_types(text, wanted)
+        types = {column: str(type_.dtype) for column, type_ in found.items()}
+        # A blank line is a row of nulls. A column that has none in the sample shows whether there are any.
+        full = next((column for column, type_ in found.items() if type_.full), None)
+        if full is not None and all(wanted.get(column, dtype) == dtype for column, dtype in types.items()):
+            frame = _tidy(_parse(text.sources, text.dialect, found), text.dialect, found)
+            chosen = [*columns(frame.collect_schema()), pl.col(full).is_null().alias(_IS_NULL)]
+            made = frame.select(chosen).collect(engine="streaming")
+            if made.height and not made.drop_in_place(_IS_NULL).any():
+                return made, types
+    except (pl.exceptions.PolarsError, OSError) as error:
+        logger.debug("%s: the types of its first lines do not hold: %s", text.sources[0].name, first_line(error))
+    frame, types = scan_csv(text, wanted)
+    return frame.select(columns(frame.collect_schema())).collect(engine="streaming"), types
 
 
 def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Type] | None = None) -> pl.LazyFrame:
@@ -137,6 +181,15 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
     )
 
 
+def _sampled_types(text: Text, wanted: Mapping[str, str]) -> dict[str, _Type]:
+    for column, name in wanted.items():
+        if name not in TYPES:
+            raise ConfigError(f"`data.read.dtypes`: {column!r} is {name!r}.{did_you_mean(name, TYPES)}")
+    sample = Source(text.sources[0].name, text.sample)
+    quoted = _quoted_columns(text.sample, text.dialect)
+    return _find_types(_parse([sample], text.dialect), text.dialect, quoted, wanted)
+
+
 def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: Mapping[str, str]) -> dict[str, _Type]:
     """The narrowest type for each column of a scan that holds for all of its values."""
     tests: dict[str, dict[str, pl.Expr]] = {}
@@ -147,6 +200,7 @@ def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: 
         tests[name] = {
             "padded": column.is_not_null().any() & column.str.starts_with(" ").all(),
             "empty": column.is_null().all(),
+            "full": column.is_not_null().all(),
             "boolean": column.str.contains(_BOOLEAN).all(),
             "code": column.str.contains(_CODE).any(),
             "real": _holds(number, pl.Float64()),
@@ -161,7 +215,7 @@ def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: 
     for name, of_one in tests.items():
         fact = {key: next(answers) for key in of_one}
         dtype = TYPES[wanted[name]] if fact.get("wanted") else _narrowest(fact, name in quoted)
-        found[name] = _Type(dtype, padded=fact["padded"])
+        found[name] = _Type(dtype, padded=fact["padded"], full=fact["full"])
     return found
 
 

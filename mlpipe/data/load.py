@@ -18,7 +18,7 @@ from mlpipe.data.config import DataConfig
 from mlpipe.data.folds import split_fold
 from mlpipe.data.guards import find_warnings
 from mlpipe.data.infer import drop_null_targets, infer_schema
-from mlpipe.data.read import ReadOptions, detect_options, scan
+from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean
@@ -147,8 +147,8 @@ def read_source(config: DataConfig) -> Source:
     """
     source = config.path or config.train
     assert source is not None  # DataConfig has seen to it
-    read = detect_options(source, config.read)
-    frame = scan(source, read).collect()
+    frame, options = read(source, config.read)
+    refuse_unknown_columns(source, config.read, frame.columns)
     frame = map_labels(frame, find_targets(config.target, frame.columns, source), config.target_map)
     schema = infer_schema(
         frame,
@@ -167,7 +167,7 @@ def read_source(config: DataConfig) -> Source:
     others: dict[Part, pl.DataFrame] = {}
     for part, path in (("validation", config.validation), ("test", config.test)):
         if path is not None:
-            others[part], dropped = read_labelled(path, schema, read, config.target_map)
+            others[part], dropped = read_labelled(path, schema, options, config.target_map)
             warnings += [_dropped_sentence(path, dropped)] if dropped else []
     return Source(
         name=source,
@@ -175,14 +175,14 @@ def read_source(config: DataConfig) -> Source:
         frame=frame.drop(_NUMBER),
         numbers=frame[_NUMBER].cast(pl.Int64).to_numpy(),
         others=others,
-        read=read,
+        read=options,
         warnings=tuple(warnings),
         files=tuple(Path(p) for p in (source, config.validation, config.test) if p is not None),
     )
 
 
 def read_labelled(
-    path: str, schema: Schema, read: ReadOptions, target_map: Mapping[str, str] | None
+    path: str, schema: Schema, options: ReadOptions, target_map: Mapping[str, str] | None
 ) -> tuple[pl.DataFrame, int]:
     """Read another file of the same table: same options, same columns, same labels.
 
@@ -192,7 +192,7 @@ def read_labelled(
     Raises:
         DataError: A used column is missing, a label is none of the classes, or no row has a target.
     """
-    frame = scan(path, read).collect()
+    frame, _ = read(path, options)
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
         if used and column.name not in frame.columns:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import codecs
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from mlpipe.data.csvscan import scan_csv
+from mlpipe.data.csvscan import Text, read_csv, scan_csv
 from mlpipe.data.dialect import Dialect, check_separator, find_dialect
 from mlpipe.data.formats import find_format
 from mlpipe.data.sources import Source, decoded_lines, find_sources, first_line, head, read_all
@@ -86,7 +86,7 @@ def scan(path: str | Path, options: ReadOptions = ReadOptions()) -> pl.LazyFrame
         DataError: There is no such file, or it is not what it has to be; the sentence says what would be right.
         ConfigError: An option is wrong.
     """
-    return _open(path, options)[0]
+    return _scan(path, options)[0]
 
 
 def detect_options(path: str | Path, options: ReadOptions = ReadOptions()) -> ReadOptions:
@@ -97,23 +97,55 @@ def detect_options(path: str | Path, options: ReadOptions = ReadOptions()) -> Re
     Raises:
         DataError, ConfigError: As `scan`; also where `dtypes` names a column that is not there.
     """
-    frame, detected = _open(path, options)
-    names = frame.collect_schema().names()
-    for name in options.dtypes or {}:
-        if name not in names:
-            raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
+    frame, detected = _scan(path, options)
+    refuse_unknown_columns(path, options, frame.collect_schema().names())
     return detected
 
 
-def _open(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:
+def read(
+    path: str | Path,
+    options: ReadOptions = ReadOptions(),
+    columns: Callable[[pl.Schema], Sequence[pl.Expr]] = lambda _: [pl.all()],
+) -> tuple[pl.DataFrame, ReadOptions]:
+    """A table in memory and its `detect_options`, in one pass over a text file where `scan` takes two.
+
+    Args:
+        path: As for `scan`.
+        options: How to read it.
+        columns: From the types of all columns to elementwise expressions, such as `Preprocessor.compact`.
+
+    Raises:
+        DataError, ConfigError: As `scan`, and what `columns` raises.
+    """
+    sources, options = _find(path, options)
+    if options.format in ("csv", "tsv"):
+        text = _text(sources, options)
+        frame, types = read_csv(text, options.dtypes or {}, columns)
+        return frame, _detected(options, text.dialect, types)
+    scanned = _scan_binary(path, sources, options)
+    return scanned.select(columns(scanned.collect_schema())).collect(), options
+
+
+def _scan(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:
+    sources, options = _find(path, options)
+    if options.format in ("csv", "tsv"):
+        text = _text(sources, options)
+        frame, types = scan_csv(text, options.dtypes or {})
+        return frame, _detected(options, text.dialect, types)
+    return _scan_binary(path, sources, options), options
+
+
+def _find(path: str | Path, options: ReadOptions) -> tuple[Sequence[Source], ReadOptions]:
+    """The files and their format."""
     sources = find_sources(path)
     formats = {find_format(source, options.format, options.encoding) for source in sources}
     if len(formats) > 1:
         raise DataError(f"{path} stands for files of several formats ({', '.join(sorted(formats))}); narrow it down.")
-    options = replace(options, format=formats.pop())
-    if options.format in ("csv", "tsv"):
-        return _open_text(sources, options)
-    frame = _scan_binary(sources, options)
+    return sources, replace(options, format=formats.pop())
+
+
+def _scan_binary(path: str | Path, sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
+    frame = _plain_scan(sources, options)
     try:
         names = frame.collect_schema().names()
         empty = not names or frame.select(pl.first()).head(1).collect().is_empty()
@@ -121,10 +153,21 @@ def _open(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOpt
         raise DataError(f"{path} is damaged or cut short: {first_line(error)}.") from error
     if empty:
         raise DataError(f"{path} has no rows.")
-    return frame, options
+    return frame
 
 
-def _scan_binary(sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
+def refuse_unknown_columns(path: str | Path, options: ReadOptions, names: Sequence[str]) -> None:
+    """Refuse `dtypes` for columns that a table has not; a later file of the same table may lack some.
+
+    Raises:
+        ConfigError: Names the column and the closest one that is there.
+    """
+    for name in options.dtypes or {}:
+        if name not in names:
+            raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
+
+
+def _plain_scan(sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
     paths = [source.data for source in sources if not isinstance(source.data, bytes)]
     data = paths if len(paths) == len(sources) else [read_all(source) for source in sources]
     if options.format == "parquet":
@@ -135,9 +178,9 @@ def _scan_binary(sources: Sequence[Source], options: ReadOptions) -> pl.LazyFram
     return pl.scan_ndjson(data, infer_schema_length=None)  # type: ignore[arg-type]  # as above
 
 
-def _open_text(sources: Sequence[Source], options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:
-    if options.separator is None and options.format == "tsv":
-        options = replace(options, separator="\t")
+def _text(sources: Sequence[Source], options: ReadOptions) -> Text:
+    separator = "\t" if options.separator is None and options.format == "tsv" else options.separator
+    options = replace(options, separator=separator)
     if not _is_utf8(options.encoding):
         sources = [_recoded(source, options.encoding) for source in sources]
     first = sources[0]
@@ -148,8 +191,11 @@ def _open_text(sources: Sequence[Source], options: ReadOptions) -> tuple[pl.Lazy
         if other.names != dialect.names:
             here, there = (", ".join(d.names[:8]) for d in (dialect, other))
             raise DataError(f"{source.name} has other columns ({there}) than {first.name} ({here}).")
-    frame, types = scan_csv(sources, dialect, sample, whole=whole and len(sources) == 1, wanted=options.dtypes or {})
-    return frame, replace(
+    return Text(sources, dialect, sample, whole and len(sources) == 1)
+
+
+def _detected(options: ReadOptions, dialect: Dialect, types: dict[str, str]) -> ReadOptions:
+    return replace(
         options,
         separator=dialect.separator,
         header=dialect.header,

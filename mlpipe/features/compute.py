@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,7 +16,7 @@ from mlpipe.features.typed import effective_kind, typed
 from mlpipe.schema import Kind, Schema
 
 #: Rows transformed at once: enough that the cost of a selection does not count.
-BLOCK_ROWS = 131_072
+BLOCK_ROWS = 262_144
 #: Rows written at once: few enough that a part of the arrays stays in the cache until all its columns are there.
 PART_ROWS = 8_192
 
@@ -106,20 +107,35 @@ def to_arrays(blocks: Iterator[pl.DataFrame], rows: int, numbers: int, categorie
         numbers: How many numeric features there are.
         categories: How many categorical features there are.
     """
-    numeric = np.empty((rows, numbers), dtype=np.float32)
-    missing = np.zeros((rows, numbers), dtype=np.bool_)
-    categorical = np.empty((rows, categories), dtype=np.int32)
+    arrays = Arrays(
+        np.empty((rows, numbers), dtype=np.float32),
+        np.zeros((rows, numbers), dtype=np.bool_),
+        np.empty((rows, categories), dtype=np.int32),
+    )
     start = 0
-    for block in blocks:
-        values = [block[f"n{index}"] for index in range(numbers)]
-        filled = {index: column.fill_null(0.0).to_numpy() for index, column in enumerate(values)}
-        null = {index: column.is_null().to_numpy() for index, column in enumerate(values) if column.null_count()}
-        ids = {index: block[f"c{index}"].to_numpy() for index in range(categories)}
-        for first in range(0, block.height, PART_ROWS):
-            rows_in = slice(first, min(first + PART_ROWS, block.height))
-            rows_out = slice(start + rows_in.start, start + rows_in.stop)
-            for array, columns in ((numeric, filled), (missing, null), (categorical, ids)):
-                for index, column in columns.items():
-                    array[rows_out, index] = column[rows_in]
-        start += block.height
-    return Arrays(numeric, missing, categorical)
+    # One block is written while the next is computed; two in memory are enough.
+    with ThreadPoolExecutor(1) as writer:
+        writing: Future[None] | None = None
+        for block in blocks:
+            if writing is not None:
+                writing.result()
+            if start + block.height < rows:
+                writing = writer.submit(_write, block, arrays, start)
+            else:
+                _write(block, arrays, start)  # nothing is left to compute beside it
+            start += block.height
+    return arrays
+
+
+def _write(block: pl.DataFrame, arrays: Arrays, start: int) -> None:
+    """A block of a feature frame into the rows of the arrays from `start` on."""
+    numeric = [block[f"n{index}"] for index in range(arrays.numeric.shape[1])]
+    filled = {index: column.fill_null(0.0).to_numpy() for index, column in enumerate(numeric)}
+    null = {index: column.is_null().to_numpy() for index, column in enumerate(numeric) if column.null_count()}
+    ids = {index: block[f"c{index}"].to_numpy() for index in range(arrays.categorical.shape[1])}
+    for first in range(0, block.height, PART_ROWS):
+        rows_in = slice(first, min(first + PART_ROWS, block.height))
+        rows_out = slice(start + rows_in.start, start + rows_in.stop)
+        for array, columns in ((arrays.numeric, filled), (arrays.missing, null), (arrays.categorical, ids)):
+            for index, column in columns.items():
+                array[rows_out, index] = column[rows_in]

@@ -106,6 +106,17 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 position += width
         return arrays
 
+    def compact(self, types: pl.Schema) -> list[pl.Expr]:
+        """The columns that `fit_arrays` needs, in few bytes: for `mlpipe.data.read.read`, which then holds no others.
+
+        Args:
+            types: Of all columns of the raw table.
+
+        Raises:
+            DataError: A column is missing or of a type that cannot be read as its kind.
+        """
+        return compact(self.schema, types, self._needed(types, self._target_columns()))
+
     def transform(self, frame: pl.DataFrame | pl.LazyFrame, *, with_target: bool = False) -> Arrays:
         """Raw rows as arrays; row order is kept.
 
@@ -129,7 +140,8 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             rows = features.height
         else:
             select = self._selection(types, ())
-            blocks = (select(raw) for raw in frame.iter_slices(BLOCK_ROWS))
+            # What comes from a text file is in hundreds of chunks, each of which has its price in every expression.
+            blocks = (select(raw.rechunk()) for raw in frame.iter_slices(BLOCK_ROWS))
             targets, rows = frame.select(extra), frame.height
         arrays = to_arrays(blocks, rows, len(self.input_spec_.numeric), len(self.input_spec_.categorical))
         if not with_target:
@@ -202,7 +214,6 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if frame.is_empty():
             raise DataError("There are no training rows.")
         self.target_ = TargetCodec(self.schema.task, self._config.target_transform).fit(frame)
-        target = self.target_.encode(frame, "the training rows")
         self.__dict__.pop("_selections", None)
 
         def fit_column(column: Column) -> list[ColumnTransformer]:
@@ -210,10 +221,12 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             values = frame.select(value.alias(column.name)).to_series()
             if (flat := _flatness(values)) is not None:
                 logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
-            return fit_transformers(column, values, target, self.schema.task, self._config)
+            return fit_transformers(column, values, encoding.result(), self.schema.task, self._config)
 
         with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+            encoding = pool.submit(self.target_.encode, frame, "the training rows")
             fitted = list(pool.map(fit_column, self.schema.features))
+        target = encoding.result()
         self.transformers_ = {column.name: made for column, made in zip(self.schema.features, fitted, strict=True)}
         self.input_spec_ = specify(self.transformers_, self.schema.task)
         rows = sample_rows(frame.height, BIN_ROWS, self._config.seed)
@@ -223,9 +236,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return target
 
     def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
-        types = frame.collect_schema()
-        names = self._needed(types, self._target_columns())
-        columns = compact(self.schema, types, names)
+        columns = self.compact(frame.collect_schema())
         return frame.lazy().select(columns).collect(engine="streaming" if isinstance(frame, pl.LazyFrame) else "auto")
 
     def _target_columns(self) -> list[str]:

@@ -17,6 +17,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mlpipe.data import csvscan, sources
+from mlpipe.data import read as reading
 from mlpipe.data.read import ReadOptions, detect_options, scan
 from mlpipe.errors import ConfigError, DataError
 
@@ -30,7 +31,13 @@ def write(folder: Path, text: str | bytes, name: str = "table.csv") -> Path:
 
 
 def read(path: str | Path, **options: object) -> pl.DataFrame:
-    return scan(path, ReadOptions(**options)).collect()  # type: ignore[arg-type]
+    """By both ways, which have to agree."""
+    chosen = ReadOptions(**options)  # type: ignore[arg-type]
+    frame = scan(path, chosen).collect()
+    at_once, detected = reading.read(path, chosen)
+    assert_frame_equal(at_once, frame)
+    assert detected == reading._scan(path, chosen)[1]
+    return frame
 
 
 class TestFormats:
@@ -364,3 +371,43 @@ class TestUrl:
     def test_not_there(self, url: str) -> None:
         with pytest.raises(DataError, match=r"other.csv cannot be opened: .*not found"):
             read(f"{url}/other.csv")
+
+
+class TestInOnePass:
+    """`read` gives what `scan` gives, whatever turns up behind the first lines."""
+
+    @pytest.fixture(autouse=True)
+    def short_sample(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sources, "SAMPLE_BYTES", 60)
+
+    @pytest.mark.parametrize(
+        "late", ["", "word,2.5,red\n", "\n", "  \n1,2,x\n", "3,NA,?\n", "00012,1,red\n", "1.5,,\n"]
+    )
+    def test_the_same_as_a_scan(self, tmp_path: Path, late: str) -> None:
+        frame = read(write(tmp_path, "a,b,c\n" + "1,2.5,red\n" * 20 + late))
+        assert frame.height == 20 + late.count(",red") + late.count(",x") + late.count("?") + late.count(",,")
+
+    def test_the_file_is_parsed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*_: object) -> None:
+            raise AssertionError
+
+        path = write(tmp_path, "a,b,c\n" + "1,2.5,red\n" * 20)
+        monkeypatch.setattr(csvscan, "_check", fail)
+        assert reading.read(path)[0].height == 20
+
+    def test_ragged_lines_are_refused_all_the_same(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "a,b,c\n" + "1,2.5,red\n" * 20 + "1,2,red,4\n")
+        with pytest.raises(DataError, match=r"table\.csv.*line 22"):
+            reading.read(path)
+
+    @pytest.mark.parametrize("late", ["", "word,2.5,red\n"])
+    def test_only_what_is_asked_for_is_held(self, tmp_path: Path, late: str) -> None:
+        path = write(tmp_path, "a,b,c\n" + "1,2.5,red\n" * 20 + late)
+        frame, _ = reading.read(path, columns=lambda _: [pl.col("c").cast(pl.Categorical), pl.col("b") * 2])
+        assert frame.columns == ["c", "b"]
+        assert frame["b"][0] == 5.0
+
+    def test_another_format(self, tmp_path: Path) -> None:
+        pl.DataFrame({"a": [1, 2], "b": ["x", None]}).write_parquet(tmp_path / "t.parquet")
+        frame, options = reading.read(tmp_path / "t.parquet", columns=lambda _: [pl.col("b")])
+        assert (frame.to_dict(as_series=False), options.format) == ({"b": ["x", None]}, "parquet")
