@@ -233,6 +233,21 @@ def test_an_interrupted_one_keeps_what_is_finished_and_ends_as_if_nothing_had_ha
     assert command("export --run stopped --out exported") == 0
     verify(folder / "exported")
 
+    shutil.rmtree(stopped / "fold-2" / "bundle")  # as if killed between a fold's metrics and its bundle
+    capsys.readouterr()
+    assert command("crossval --run stopped --resume --bundle elsewhere --log json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["run"], record["bundle"], record["interrupted"]) == ("stopped", "elsewhere", False)
+    assert record["metrics"] == ours
+    assert verify(folder / "elsewhere").version == verify(folder / "exported").version
+
+
+def test_help_shows_the_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command("crossval --help") == 0
+    shown = capsys.readouterr().out
+    assert "--repeats N" in shown
+    assert "`mlpipe fit --help` lists them" in shown
+
 
 def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     """The one sentence with which a command refuses."""
