@@ -22,13 +22,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mlpipe.bundle.card import model_card
-from mlpipe.bundle.format import read_bundle, write_bundle
-from mlpipe.bundle.predictor import Predictor
+from mlpipe.bundle.ensemble import read_contents
+from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
-from mlpipe.errors import ConfigError, DataError
+from mlpipe.errors import BundleError, ConfigError, DataError
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
@@ -137,7 +138,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             )
         self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
         self.sample_row_ = json_row(frames["validation"], schema)
-        self.predictor_ = Predictor(
+        self.predictor_: Predictor = ModelPredictor(
             schema=schema, preprocessor=data.preprocessor, model=trained.module.net, temperature=trained.temperature
         )
         return self
@@ -146,21 +147,24 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         """Write a bundle, which `load`, `mlpipe predict` and `mlpipe serve` take.
 
         Raises:
-            BundleError: There is something at `path`.
+            BundleError: There is something at `path`, or the estimator was loaded from an ensemble.
         """
         check_is_fitted(self, "predictor_")
-        net = self.predictor_.model
+        predictor = self.predictor_
+        if not isinstance(predictor, ModelPredictor):
+            raise BundleError("This estimator was loaded from an ensemble of several models: copy its bundle instead.")
+        net = predictor.model
         return write_bundle(
             Path(path),
-            schema=self.predictor_.schema,
-            preprocessor=self.predictor_.preprocessor,
+            schema=predictor.schema,
+            preprocessor=predictor.preprocessor,
             model=net,
             config=net.config,
-            temperature=self.predictor_.temperature,
+            temperature=predictor.temperature,
             metrics=self.metrics_,
             model_card=model_card(
                 name=type(self).__name__,
-                schema=self.predictor_.schema,
+                schema=predictor.schema,
                 metrics=self.metrics_,
                 sample_row=self.sample_row_,
                 num_parameters=sum(p.numel() for p in net.parameters()),
@@ -177,7 +181,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             BundleError: The bundle is damaged or of another task.
         """
         estimator = cls()
-        contents = read_bundle(path)
+        contents = read_contents(path)
         estimator.predictor_ = Predictor.of(contents)
         estimator._check_task()
         estimator.metrics_, estimator.sample_row_ = contents.manifest.metrics, contents.sample_request
@@ -186,13 +190,13 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         estimator.feature_names_in_ = np.array(names, dtype=object)
         return estimator
 
-    def _outputs(self, X: Any) -> npt.NDArray[np.float32]:
+    def _values(self, X: Any) -> Values:
         check_is_fitted(self, "predictor_")
         frame = as_polars(X)
         # A frame's columns go by their names: preprocessing names the one that is missing.
         if not _has_names(X) and frame.width != self.n_features_in_:
             raise DataError(f"X has {frame.width} columns; this model was fitted on {self.n_features_in_}.")
-        return self.predictor_.predict_arrays(self.predictor_.preprocessor.transform(frame))
+        return self.predictor_.values(frame)
 
     def _set_features_in(self, X: Any, frame: pl.DataFrame) -> None:
         self.n_features_in_ = frame.width
@@ -230,12 +234,12 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         self.classes_ = np.unique(np.asarray(y))
         return self
 
-    def predict_proba(self, X: Any) -> npt.NDArray[np.float32]:
+    def predict_proba(self, X: Any) -> Values:
         """Probabilities (T, C), float32, columns as in `classes_`."""
-        outputs = self._outputs(X)
-        if outputs.shape[1] == 1:
-            outputs = np.concatenate((1 - outputs, outputs), axis=1)
-        return outputs[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
+        values = self._values(X)
+        if values.shape[1] == 1:
+            values = np.concatenate((1 - values, values), axis=1)
+        return values[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The most probable label of each row, (T,), in the labels' own type."""
@@ -265,10 +269,9 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
 
     _task = "regression"
 
-    def predict(self, X: Any) -> npt.NDArray[np.float64]:
+    def predict(self, X: Any) -> Values:
         """Values (T,) in units of the target."""
-        outputs = self._outputs(X)
-        return self.predictor_.preprocessor.target_.in_units(outputs[:, 0])
+        return self._values(X)[:, 0]
 
     def _check_task(self) -> None:
         kind = self.predictor_.schema.task.kind

@@ -23,6 +23,9 @@ _ANSWER_WORDS = {
     TaskKind.REGRESSION: "`prediction`, in the unit of the target",
     TaskKind.MULTILABEL: "`prediction`, a list of names, and `probabilities` by name",
 }
+_FOLD_METRICS = """\
+`mean` and `std` are over the folds: what each model by itself reached on the rows that were held out from it. The mean
+of all was measured on `test` alone, rows that none of them has seen, where there are any."""
 
 
 def model_card(
@@ -33,6 +36,7 @@ def model_card(
     sample_row: Mapping[str, Any],
     source: str | None = None,
     num_parameters: int | None = None,
+    num_members: int = 1,
 ) -> str:
     """The card's text.
 
@@ -42,12 +46,14 @@ def model_card(
         metrics: By part of the data, then by name; what is not a mapping of numbers is left out.
         sample_row: A raw row for the example.
         source: The file that the model was trained on, by name.
-        num_parameters: Size of the network.
+        num_parameters: Size of the network, or of all of them.
+        num_members: Models of a cross-validation whose predictions are averaged; 1: there is but one.
     """
     blocks = [
         f"# {name}",
-        _purpose(schema, source, num_parameters),
+        _purpose(schema, source, num_parameters, num_members),
         "## How well",
+        *([_FOLD_METRICS] if num_members > 1 else []),
         _metrics_table(metrics),
         "## What it reads",
         _columns_table(schema.features),
@@ -60,7 +66,7 @@ def model_card(
     return "\n\n".join(blocks) + "\n"
 
 
-def _purpose(schema: Schema, source: str | None, num_parameters: int | None) -> str:
+def _purpose(schema: Schema, source: str | None, num_parameters: int | None, num_members: int) -> str:
     task = schema.task
     target = ", ".join(f"`{name}`" for name in task.target)
     lines = [f"Predicts {target}: {_TASK_WORDS[task.kind]}."]
@@ -71,7 +77,11 @@ def _purpose(schema: Schema, source: str | None, num_parameters: int | None) -> 
     if source is not None:
         lines.append(f"Trained on `{source}`.")
     if num_parameters is not None:
-        lines.append(f"A Transformer over the table's columns with {num_parameters:,} parameters.")
+        model = "A Transformer"
+        if num_members > 1:
+            model = f"The mean of {num_members} models, one for each fold of a cross-validation, each a Transformer"
+        in_all = " in all" if num_members > 1 else ""
+        lines.append(f"{model} over the table's columns with {num_parameters:,} parameters{in_all}.")
     return "\n".join(lines)
 
 

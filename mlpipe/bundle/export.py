@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -11,7 +12,8 @@ import torch
 import yaml
 
 from mlpipe.bundle.card import model_card
-from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.ensemble import write_ensemble
+from mlpipe.bundle.format import read_bundle, write_bundle
 from mlpipe.bundle.manifest import PREPROCESS, SCHEMA
 from mlpipe.bundle.staging import check_free
 from mlpipe.errors import BundleError
@@ -21,6 +23,8 @@ from mlpipe.models.transformer import Transformer
 from mlpipe.schema import InputSpec, Schema
 
 CHECKPOINT = "checkpoints/best.ckpt"
+#: A folder with this file is a cross-validation, whose folds are runs.
+FOLDS = "folds.json"
 #: The network's weights in the checkpoint of `mlpipe.training.module.TabularModule`.
 _PREFIX = "net."
 
@@ -64,10 +68,10 @@ def load_run(run_dir: Path) -> RunContents:
 
 
 def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
-    """Write the best weights of a run as a bundle.
+    """Write the best weights of a run as a bundle, or the models of a cross-validation as an ensemble.
 
     Args:
-        run_dir: What `mlpipe fit` left.
+        run_dir: What `mlpipe fit` or `mlpipe crossval` left.
         out: The folder to make.
         overwrite: Replace a bundle at `out`.
 
@@ -77,12 +81,13 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
     Raises:
         BundleError: The run directory is incomplete, its parts do not belong together, or `out` is taken.
     """
+    if (run_dir / FOLDS).is_file():
+        return _export_average(run_dir, out, overwrite=overwrite)
     _require(run_dir, "config.yaml", "metrics.json", "sample_row.json")
     check_free(out, overwrite=overwrite)
     contents = load_run(run_dir)
     metrics, sample_row = _json(run_dir / "metrics.json"), _json(run_dir / "sample_row.json")
-    data = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))["data"]
-    source = data.get("path") or data.get("train")
+    data = _data_group(run_dir)
     return write_bundle(
         out,
         schema=contents.schema,
@@ -96,7 +101,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
             schema=contents.schema,
             metrics=metrics,
             sample_row=sample_row,
-            source=None if source is None else PurePath(source).name,
+            source=_source_name(data),
             num_parameters=sum(parameter.numel() for parameter in contents.model.parameters()),
         ),
         sample_row=sample_row,
@@ -105,12 +110,42 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
     )
 
 
-def _require(run_dir: Path, *names: str) -> None:
+def _export_average(run_dir: Path, out: Path, *, overwrite: bool) -> Path:
+    """Write the bundles of all folds as one that averages them."""
+    _require(run_dir, "config.yaml", "metrics.json", verb="crossval")
+    check_free(out, overwrite=overwrite)
+    metrics = _json(run_dir / "metrics.json")
+    members = [read_bundle(run_dir / record["run"] / "bundle") for record in _json(run_dir / FOLDS)["runs"]]
+    shown = {name: metrics[name] for name in ("mean", "std", "test") if name in metrics}
+    card = model_card(
+        name=run_dir.resolve().name,
+        schema=members[0].schema,
+        metrics=shown,
+        sample_row=members[0].sample_request,
+        source=_source_name(_data_group(run_dir)),
+        num_parameters=sum(p.numel() for member in members for p in member.model.parameters()),
+        num_members=len(members),
+    )
+    return write_ensemble(out, members, metrics=shown, model_card=card, overwrite=overwrite)
+
+
+def _data_group(run_dir: Path) -> dict[str, Any]:
+    values: dict[str, Any] = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))["data"]
+    return values
+
+
+def _source_name(data: Mapping[str, Any]) -> str | None:
+    """The training file's name; its folder is nobody's business."""
+    source = data.get("path") or data.get("train")
+    return None if source is None else PurePath(source).name
+
+
+def _require(run_dir: Path, *names: str, verb: str = "fit") -> None:
     if not run_dir.is_dir():
         raise BundleError(f"There is no run directory at {str(run_dir)!r}.")
     for name in names:
         if not (run_dir / name).is_file():
-            raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe fit` finish this run first.")
+            raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe {verb}` finish this run first.")
 
 
 def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:

@@ -2,7 +2,7 @@
 
 - Written whole or not at all: a temporary folder beside the target, flushed to disk, then renamed.
 - Weights are safetensors, all else is JSON and Markdown; nothing is ever unpickled.
-- Reading trusts nothing: hashes first (`mlpipe.bundle.manifest`), then every weight's name, shape, type and
+- Reading trusts nothing: hashes first (`mlpipe.bundle.folder`), then every weight's name, shape, type and
   values against the model that the config describes.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -25,8 +24,9 @@ from torch import nn
 
 import mlpipe
 from mlpipe.bundle import manifest as files
-from mlpipe.bundle.manifest import FileEntry, Manifest, refuse
-from mlpipe.bundle.staging import check_free, staged
+from mlpipe.bundle.folder import read_file, read_manifest
+from mlpipe.bundle.manifest import AnyManifest, FileEntry, Manifest, refuse
+from mlpipe.bundle.staging import check_free, staged, write_files
 from mlpipe.errors import BundleError
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
@@ -108,7 +108,7 @@ def write_bundle(
         raise BundleError(f"The sample row for {str(out)!r} has no value for the feature {missing[0]!r}.")
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     _check_finite(out, weights)
-    sample = _plain({column.name: sample_row[column.name] for column in schema.features})
+    sample = plain({column.name: sample_row[column.name] for column in schema.features})
     contents = {
         files.SCHEMA: files.dump_json(schema.to_dict()).encode(),
         files.PREPROCESS: files.dump_json(preprocessor.to_dict()).encode(),
@@ -123,35 +123,39 @@ def write_bundle(
         model=config.to_dict(),
         input_spec=preprocessor.input_spec_.to_dict(),
         temperature=float(temperature),
-        metrics=_plain(metrics),
+        metrics=plain(metrics),
         read=None if read is None else dict(read),
         files={name: FileEntry.of(content) for name, content in contents.items()},
     )
     contents[files.MANIFEST] = manifest.to_json().encode()
     out.parent.mkdir(parents=True, exist_ok=True)
     with staged(out) as stage:
-        for name, content in contents.items():
-            with (stage / name).open("xb") as handle:
-                handle.write(content)
-                handle.flush()
-                os.fsync(handle.fileno())
+        write_files(stage, contents)
     return out
 
 
 def read_bundle(path: str | Path) -> BundleContents:
-    """Read a bundle and check all of it.
+    """Read a bundle of one model and check all of it; `mlpipe.bundle.ensemble.read_contents` reads both kinds.
 
     Raises:
         BundleError: Names the file and says what is wrong with it.
     """
     folder = Path(path)
-    manifest = files.read_manifest(folder)
-    contents = {name: files.read_file(folder, manifest, name) for name in manifest.files}
+    manifest = read_manifest(folder)
+    if not isinstance(manifest, Manifest):
+        refuse(folder, files.MANIFEST, "is of an ensemble; one model was expected")
+    return read_model(folder, manifest)
 
-    with _parsing(folder, files.SCHEMA):
-        schema = Schema.from_dict(files.parse_json(folder, files.SCHEMA, contents[files.SCHEMA]))
-    if schema.task.to_dict() != manifest.task:
-        refuse(folder, files.SCHEMA, f"has another task than {files.MANIFEST}")
+
+def read_model(folder: Path, manifest: Manifest) -> BundleContents:
+    """Read what the manifest of one model lists, and check that the parts belong together.
+
+    Raises:
+        BundleError: Names the file and says what is wrong with it.
+    """
+    contents = {name: read_file(folder, manifest, name) for name in manifest.files}
+
+    schema = parse_schema(folder, manifest, contents[files.SCHEMA])
     with _parsing(folder, files.PREPROCESS):
         preprocessor = Preprocessor.from_dict(files.parse_json(folder, files.PREPROCESS, contents[files.PREPROCESS]))
     with _parsing(folder, files.MANIFEST):
@@ -164,6 +168,19 @@ def read_bundle(path: str | Path) -> BundleContents:
     _load_weights(folder, model, contents[files.WEIGHTS])
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
     return BundleContents(folder, manifest, schema, preprocessor, config, model, sample)
+
+
+def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:
+    """The schema of a bundle, from the content of its file.
+
+    Raises:
+        BundleError: It is none, or of another task than the manifest.
+    """
+    with _parsing(folder, files.SCHEMA):
+        schema = Schema.from_dict(files.parse_json(folder, files.SCHEMA, content))
+    if schema.task.to_dict() != manifest.task:
+        refuse(folder, files.SCHEMA, f"has another task than {files.MANIFEST}")
+    return schema
 
 
 @contextlib.contextmanager
@@ -208,13 +225,13 @@ def _describe(tensor: torch.Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """As JSON has it: NaN as null, times as text, durations in seconds."""
     match value:
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): plain(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [plain(item) for item in value]
         case date() | time():
             return value.isoformat()
         case timedelta():

@@ -1,8 +1,11 @@
-"""`Predictor`: raw rows in, predictions out. Validation, batch scoring and the server all run this code.
+"""`Predictor`: raw rows in, predictions out. Batch scoring, cross-validation and the server all run this code.
 
     predictor = Predictor.load("runs/census/first/bundle")
     predictor.predict({"age": 39, "education": "Bachelors"})
     predictor.predict_file("people.parquet", "predictions.csv")
+
+There are two kinds, for the two kinds of bundle: one model, and an ensemble of several. They differ in how raw rows
+become values (probabilities, or numbers in the target's unit); what is made of these is the same.
 
 Neither Lightning nor MLflow is imported; a bundle, Polars and torch are enough.
 
@@ -11,9 +14,11 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +26,11 @@ import polars as pl
 import torch
 
 from mlpipe.arrays import Arrays
-from mlpipe.bundle.format import BundleContents, read_bundle
+from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
 from mlpipe.errors import InputError
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.target import TargetCodec
 from mlpipe.models.heads import member_average
 from mlpipe.models.transformer import Transformer
 from mlpipe.schema import Schema
@@ -37,20 +43,145 @@ if TYPE_CHECKING:
     #: What `Predictor.predict` takes.
     Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
-#: What `Predictor.predict_arrays` gives, (T, O).
+#: What a network gives for preprocessed rows, (T, O).
 Outputs = npt.NDArray[np.float32]
+#: What a predictor gives for raw rows, (T, O): probabilities, or numbers in the target's unit.
+Values = npt.NDArray[np.floating[Any]]
+#: Runs a network; on another thread, for example.
+Run = Callable[[Callable[[], Outputs]], Outputs]
 
 
-class Predictor:
-    """A fitted model, ready to predict.
+def run_here(network: Callable[[], Outputs]) -> Outputs:
+    """The `Run` that just calls."""
+    return network()
+
+
+class Predictor(ABC):
+    """What predicts raw rows.
 
     Args:
         schema: The raw table and the task.
-        preprocessor: From raw rows to arrays, and from the model's outputs to predictions.
-        model: The network, on the CPU; put into evaluation mode.
-        temperature: The logits are divided by it before they become probabilities.
         version: The bundle's version; empty for a model that is in no bundle yet.
         read: The options that the training file was read with, as a dict; None: the defaults.
+    """
+
+    def __init__(self, schema: Schema, version: str = "", read: Mapping[str, Any] | None = None) -> None:
+        self.schema = schema
+        self.version = version
+        self.read = read
+        self._codec = TargetCodec(schema.task)
+
+    @staticmethod
+    def load(bundle: str | Path) -> Predictor:
+        """The predictor of a bundle in a folder.
+
+        Raises:
+            BundleError: Names the file of the bundle that is wrong and says why.
+        """
+        return Predictor.of(read_contents(bundle))
+
+    @staticmethod
+    def of(contents: Contents) -> Predictor:
+        """The predictor of a bundle that was read."""
+        if isinstance(contents, EnsembleContents):
+            members = [Predictor.of(member) for member in contents.members]
+            return EnsemblePredictor(members, version=contents.version, read=contents.manifest.read)
+        return ModelPredictor(
+            schema=contents.schema,
+            preprocessor=contents.preprocessor,
+            model=contents.model,
+            temperature=contents.temperature,
+            version=contents.version,
+            read=contents.manifest.read,
+        )
+
+    @abstractmethod
+    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+        """What is predicted for raw rows, as numbers.
+
+        Args:
+            frame: Raw rows with all features.
+            run: Runs each network; what is not torch is done by the caller's thread.
+
+        Returns:
+            (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression. NaN
+            where there is no finite answer.
+
+        Raises:
+            InputError: A feature is missing, or a value does not fit its column.
+        """
+
+    def predict(self, rows: Rows, *, batch_size: int = 4096) -> pl.DataFrame:
+        """Predict raw rows.
+
+        Args:
+            rows: A row as a dict, a list of them, or a Polars or pandas frame. What is no feature is ignored.
+            batch_size: Rows that are worked on at once; bounds memory and changes nothing else.
+
+        Returns:
+            One row for each, in order. Binary and multiclass: `prediction`, `probability_<class>` and `confidence`;
+            multilabel: `prediction`, a list of names, and `probability_<name>`; regression: `prediction`, in the
+            target's own unit.
+
+        Raises:
+            InputError: Names the field and the row that does not fit the schema.
+        """
+        return self.predict_with(run_here, rows, batch_size)
+
+    def predict_with(self, run: Run, rows: Rows, batch_size: int) -> pl.DataFrame:
+        """`predict` with another way to run the networks; see `values`."""
+        frame = as_frame(rows, self.schema)
+        parts = []
+        for start in range(0, max(frame.height, 1), batch_size):
+            values_TO = self.values(frame.slice(start, batch_size), run)
+            finite = np.isfinite(values_TO).all(axis=1)
+            if not finite.all():
+                row = start + int(np.argmin(finite))
+                raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
+            parts.append(self._codec.answers(values_TO))
+        return pl.concat(parts)
+
+    def predict_file(
+        self,
+        data: str | Path,
+        out: str | Path,
+        read: ReadOptions | None = None,
+        *,
+        batch_size: int = 4096,
+        overwrite: bool = False,
+    ) -> int:
+        """Predict every row of a file, in order, in memory that does not grow with the file.
+
+        Args:
+            data: Anything `mlpipe.data.read.scan` reads.
+            out: `.parquet`, `.csv`, `.ndjson`, `.jsonl`, `.arrow` or `.ipc`; appears once it is complete.
+            read: How to read `data`; None: as the training file was read.
+            batch_size: Rows that are worked on at once.
+            overwrite: Replace `out` if it exists.
+
+        Returns:
+            The number of rows written: the identifier columns that the file has, then those of `predict`.
+
+        Raises:
+            ConfigError: `out` has another ending, exists, or is the input file.
+            DataError: A feature's column is missing.
+            InputError: A value does not fit its column.
+        """
+        from mlpipe.bundle.scoring import score_file
+
+        return score_file(self, data, Path(out), read, batch_size, overwrite=overwrite)
+
+
+class ModelPredictor(Predictor):
+    """One fitted model.
+
+    Args:
+        schema: The raw table and the task.
+        preprocessor: From raw rows to arrays, and from the model's outputs to the target's unit.
+        model: The network, on the CPU; put into evaluation mode.
+        temperature: The logits are divided by it before they become probabilities.
+        version: As in `Predictor`.
+        read: As in `Predictor`.
     """
 
     def __init__(
@@ -63,64 +194,19 @@ class Predictor:
         version: str = "",
         read: Mapping[str, Any] | None = None,
     ) -> None:
-        self.schema = schema
+        super().__init__(schema, version, read)
         self.preprocessor = preprocessor
         self.model = model.eval()
         self.temperature = temperature
-        self.version = version
-        self.read = read
 
-    @classmethod
-    def load(cls, bundle: str | Path) -> Self:
-        """Read a bundle from a folder.
-
-        Raises:
-            BundleError: Names the file of the bundle that is wrong and says why.
-        """
-        return cls.of(read_bundle(bundle))
-
-    @classmethod
-    def of(cls, contents: BundleContents) -> Self:
-        """The predictor of a bundle that was read."""
-        return cls(
-            schema=contents.schema,
-            preprocessor=contents.preprocessor,
-            model=contents.model,
-            temperature=contents.temperature,
-            version=contents.version,
-            read=contents.manifest.read,
-        )
-
-    def predict(self, rows: Rows, *, batch_size: int = 4096) -> pl.DataFrame:
-        """Predict raw rows.
-
-        Args:
-            rows: A row as a dict, a list of them, or a Polars or pandas frame. What is no feature is ignored.
-            batch_size: Rows that go through the model at once; bounds memory and changes nothing else.
-
-        Returns:
-            One row for each, in order. Binary and multiclass: `prediction`, `probability_<class>` and `confidence`;
-            multilabel: `prediction`, a list of names, and `probability_<name>`; regression: `prediction`, in the
-            target's own unit.
-
-        Raises:
-            InputError: Names the field and the row that does not fit the schema.
-        """
-        return self.predict_with(self.predict_arrays, rows, batch_size)
-
-    def predict_with(self, outputs: Callable[[Arrays], Outputs], rows: Rows, batch_size: int) -> pl.DataFrame:
-        """`predict` with another way to run `predict_arrays`: on another thread, or by another engine."""
-        frame = as_frame(rows, self.schema)
-        parts = []
-        for start in range(0, max(frame.height, 1), batch_size):
-            arrays = self.preprocessor.transform(frame.slice(start, batch_size))
-            outputs_TO = outputs(arrays)
-            finite = np.isfinite(outputs_TO).all(axis=1)
-            if not finite.all():
-                row = start + int(np.argmin(finite))
-                raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
-            parts.append(self.preprocessor.target_.decode(outputs_TO))
-        return pl.concat(parts)
+    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+        """See `Predictor.values`."""
+        arrays = self.preprocessor.transform(frame)
+        outputs_TO = run(partial(self.predict_arrays, arrays))
+        if self.schema.task.is_classification:
+            return outputs_TO
+        # An infinite output must not become a large number in the target's unit.
+        return self.preprocessor.target_.in_units(np.where(np.isfinite(outputs_TO), outputs_TO, np.float32(np.nan)))
 
     def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> Outputs:
         """The model's outputs for preprocessed rows.
@@ -139,32 +225,29 @@ class Predictor:
                 outputs.append(member_average(logits_BKO, kind, temperature).numpy())
         return np.concatenate(outputs)
 
-    def predict_file(
-        self,
-        data: str | Path,
-        out: str | Path,
-        read: ReadOptions | None = None,
-        *,
-        batch_size: int = 4096,
-        overwrite: bool = False,
-    ) -> int:
-        """Predict every row of a file, in order, in memory that does not grow with the file.
 
-        Args:
-            data: Anything `mlpipe.data.read.scan` reads.
-            out: `.parquet`, `.csv`, `.ndjson`, `.jsonl`, `.arrow` or `.ipc`; appears once it is complete.
-            read: How to read `data`; None: as the training file was read.
-            batch_size: Rows that go through the model at once.
-            overwrite: Replace `out` if it exists.
+class EnsemblePredictor(Predictor):
+    """Several predictors of one table and task, whose values are averaged.
 
-        Returns:
-            The number of rows written: the identifier columns that the file has, then those of `predict`.
+    By Jensen's inequality the log-loss (of probabilities) and the squared error (of numbers) of the mean are at most
+    the mean of the members'.
 
-        Raises:
-            ConfigError: `out` has another ending, exists, or is the input file.
-            DataError: A feature's column is missing.
-            InputError: A value does not fit its column.
-        """
-        from mlpipe.bundle.scoring import score_file
+    Args:
+        members: At least one; the schema is the first one's.
+        version: As in `Predictor`.
+        read: As in `Predictor`.
+    """
 
-        return score_file(self, data, Path(out), read, batch_size, overwrite=overwrite)
+    def __init__(
+        self, members: Sequence[Predictor], *, version: str = "", read: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(members[0].schema, version, read)
+        self.members = tuple(members)
+
+    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+        """The mean of the members' values, in their type; see `Predictor.values`."""
+        values_TO = self.members[0].values(frame, run)
+        total_TO = values_TO.astype(np.float64)
+        for member in self.members[1:]:
+            total_TO += member.values(frame, run)
+        return (total_TO / len(self.members)).astype(values_TO.dtype)

@@ -31,7 +31,6 @@ from mlpipe.features.frame import count_unreadable
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
-    from mlpipe.arrays import Arrays
     from mlpipe.bundle.predictor import Outputs, Predictor
 
 logger = logging.getLogger(__name__)
@@ -81,13 +80,13 @@ def score_file(
         ThreadPoolExecutor(1) as engine,
     ):
 
-        def outputs(arrays: Arrays) -> Outputs:
-            return model.submit(predictor.predict_arrays, arrays).result()
+        def run(network: Callable[[], Outputs]) -> Outputs:
+            return model.submit(network).result()
 
         def predict(batch: pl.DataFrame) -> pl.DataFrame:
             if left.is_set():
                 raise InterruptedError
-            predictions = predictor.predict_with(outputs, batch, batch_size)
+            predictions = predictor.predict_with(run, batch, batch_size)
             if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
                 predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
             heights.append(batch.height)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, is_bundle
+from mlpipe.bundle.folder import is_bundle
+from mlpipe.bundle.manifest import MANIFEST, MEMBERS, REQUIRED_FILES
 from mlpipe.errors import BundleError
+
+#: The files of a bundle, those of an ensemble's members, and the folders between.
+_OURS = re.compile(rf"({MEMBERS}(/\d+)?|({MEMBERS}/\d+/)?({'|'.join(map(re.escape, (MANIFEST, *REQUIRED_FILES)))}))")
 
 
 def check_free(out: Path, *, overwrite: bool) -> None:
@@ -29,10 +34,26 @@ def check_free(out: Path, *, overwrite: bool) -> None:
         raise BundleError(f"{str(out)!r} exists and is not a bundle, so it is never replaced; choose another path.")
     if not overwrite:
         raise BundleError(f"There is a bundle at {str(out)!r} already; --force replaces it.")
-    ours = {MANIFEST, *REQUIRED_FILES}
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
+    names = (path.relative_to(out).as_posix() for path in out.rglob("*"))
+    foreign = sorted(name for name in names if not _OURS.fullmatch(name))
     if foreign:
         raise BundleError(f"The bundle at {str(out)!r} holds {foreign[0]!r}, which is not mlpipe's; move it first.")
+
+
+def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
+    """Write new files, and have them on the disk when this returns.
+
+    Args:
+        folder: It is made if need be.
+        contents: By name.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        with (folder / name).open("xb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+    _sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -43,7 +64,6 @@ def staged(out: Path) -> Iterator[Path]:
     stage.mkdir()
     try:
         yield stage
-        _sync_folder(stage)
         # A folder cannot be renamed over a filled one: for an instant there is no bundle at `out`, never half a one.
         if out.exists():
             out.rename(retired)

@@ -94,6 +94,15 @@ def _fit(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run directory")
 
 
+def _crossval(parser: Parser) -> None:
+    parser.add_argument("--folds", metavar="N", type=count, help="how many (default: 5)")
+    parser.add_argument("--repeats", metavar="N", type=count, help="how often the table is cut anew (default: once)")
+    parser.add_argument("--run", metavar="DIR", help="the folder for all folds (default: a new one below runs/)")
+    parser.add_argument("--resume", action="store_true", help="go on with the first fold of DIR that is not finished")
+    parser.add_argument("--average", action="store_true", help="write the fold models, averaged, as DIR/bundle")
+    parser.add_argument("--bundle", metavar="BUNDLE", help="write the fold models, averaged, as this bundle")
+
+
 def _evaluate(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--data", metavar="FILE", help="a labelled file to evaluate on instead of the run's own rows")
@@ -155,6 +164,7 @@ class Verb:
 VERBS = {
     "init": Verb("look at a table and write a config for it", _init),
     "fit": Verb("train as a config says: --config FILE, and overrides as --group.key VALUE", _fit, takes_rest=True),
+    "crossval": Verb("train and score a model for each fold of a table, as a config says", _crossval, takes_rest=True),
     "validate": Verb("score a run's best checkpoint on its validation rows, or on a file", _evaluate),
     "test": Verb("score a run's best checkpoint on its test rows, or on a file", _evaluate),
     "predict": Verb("score a file with a bundle", _predict),
@@ -176,7 +186,7 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = top.add_subparsers(title="verbs", metavar="VERB", parser_class=Parser)
     parsers = {}
     for name, verb in VERBS.items():
-        # fit's help is that of its config, which `mlpipe.commands.fit` knows.
+        # With a config its help is in the help, which `mlpipe.commands.fit` knows.
         parser = verbs.add_parser(
             name, help=verb.help, description=verb.help, parents=[common()], add_help=not verb.takes_rest
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 def run(args: argparse.Namespace) -> int:
     """Write the bundle of `--run` to `--out`."""
     from mlpipe.bundle.export import export_run
-    from mlpipe.bundle.manifest import verify
+    from mlpipe.bundle.folder import verify
 
     out = export_run(Path(args.run), Path(args.out), overwrite=args.force)
     print(f"Bundle {verify(out).version} in {out}")

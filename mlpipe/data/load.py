@@ -1,6 +1,6 @@
 """From a `DataConfig` to three frames: read, infer, split, guard.
 
-The one way by which rows come in; `mlpipe fit`, the baselines and the benchmarks all start here.
+The one way by which rows come in; `mlpipe fit`, `mlpipe crossval`, the baselines and the benchmarks all start here.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mlpipe.data.config import DataConfig
+from mlpipe.data.folds import split_fold
 from mlpipe.data.guards import find_warnings
 from mlpipe.data.infer import drop_null_targets, infer_schema
 from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
@@ -25,6 +28,10 @@ from mlpipe.schema import Role, Schema
 #: One of `PARTS`.
 Part = str
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+Positions = npt.NDArray[np.int64]
+
+#: Name of a column that numbers the rows while some are left out.
+_NUMBER = "mlpipe: number of the row"
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,95 @@ class Table:
     files: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class Source:
+    """A table as it was read, before it is split.
+
+    Attributes:
+        name: The one file, or that for training.
+        schema: What its columns are.
+        frame: The rows of that file that have a target.
+        numbers: (rows,) the number of each of them in the file, from 0.
+        others: The parts that have a file of their own.
+        read: How the files were read, every field filled in.
+        warnings: How many rows had no target, a sentence for each file.
+        files: The files that were read.
+    """
+
+    name: str
+    schema: Schema
+    frame: pl.DataFrame
+    numbers: Positions
+    others: Mapping[Part, pl.DataFrame]
+    read: ReadOptions
+    warnings: tuple[str, ...]
+    files: tuple[Path, ...]
+
+    def split(self, config: SplitConfig, *, guarded: bool = True) -> Table:
+        """Split the rows into parts: what has a file of its own is not split off again.
+
+        Args:
+            config: How; with `folds` the test is the held-out fold, also if there is a file for the test.
+            guarded: Look for leaks and for rows of one part in another; it takes a while.
+
+        Raises:
+            ConfigError: The method needs a column that the schema does not have.
+            DataError: A part that is needed would be empty.
+        """
+        split = self.positions(config)
+        held_out = self.frame[split.test]
+        parts: dict[Part, pl.DataFrame] = {
+            "train": self.frame[split.train],
+            "validation": self.others.get("validation", self.frame[split.validation]),
+            "test": self.others.get("test", held_out) if config.folds is None else held_out,
+        }
+        frames = {part: with_all_columns(parts[part], self.frame.columns) for part in PARTS}
+        return Table(
+            schema=self.schema,
+            frames=frames,
+            read=self.read,
+            warnings=(*self.warnings, *(find_warnings(self.schema, frames) if guarded else ())),
+            balance=tuple(describe_split(frames, self.schema)),
+            files=self.files,
+        )
+
+    def positions(self, config: SplitConfig) -> Split:
+        """Which of the rows of `frame` go into which part; see `split`."""
+        config = replace(
+            config,
+            validation=0.0 if "validation" in self.others else config.validation,
+            test=0.0 if "test" in self.others else config.test,
+        )
+        split = (split_rows if config.folds is None else split_fold)(self.frame, self.schema, config)
+        if len(split.validation) == 0 and "validation" not in self.others:
+            raise DataError(
+                f"{self.name}: no rows are left for validation; early stopping and calibration need some: "
+                "set `data.split.validation` above 0 or give `data.validation`."
+            )
+        return split
+
+    def set_aside(self, config: SplitConfig) -> pl.DataFrame:
+        """The rows that no fold has: those of the test's own file, or that a column gives to the test."""
+        if "test" in self.others:
+            return with_all_columns(self.others["test"], self.frame.columns)
+        single = replace(config, validation=0.0, test=0.0, folds=None, fold=0, repeat=0)
+        return self.frame[split_rows(self.frame, self.schema, single).test]
+
+
 def load_table(config: DataConfig) -> Table:
     """Read the file(s) of a config, infer the schema from the training file, split.
 
     Raises:
         DataError: A file, a column or a part of the split is not what it has to be.
+    """
+    return read_source(config).split(config.split)
+
+
+def read_source(config: DataConfig) -> Source:
+    """Read the file(s) of a config and infer the schema from the training file.
+
+    Raises:
+        DataError: A file or a column is not what it has to be.
     """
     source = config.path or config.train
     assert source is not None  # DataConfig has seen to it
@@ -70,7 +161,7 @@ def load_table(config: DataConfig) -> Table:
         split=config.split.column,
         source=source,
     )
-    frame, dropped = drop_null_targets(frame, schema)
+    frame, dropped = drop_null_targets(frame.with_row_index(_NUMBER), schema)
     warnings = [_dropped_sentence(source, dropped)] if dropped else []
 
     others: dict[Part, pl.DataFrame] = {}
@@ -78,28 +169,14 @@ def load_table(config: DataConfig) -> Table:
         if path is not None:
             others[part], dropped = read_labelled(path, schema, options, config.target_map)
             warnings += [_dropped_sentence(path, dropped)] if dropped else []
-
-    split_config = config.split
-    if config.train is not None:
-        # Separate files: what has a file of its own is not split off again.
-        split_config = replace(
-            split_config,
-            validation=0.0 if config.validation else split_config.validation,
-            test=0.0 if config.test else split_config.test,
-        )
-    split = _split(frame, schema, split_config, others, source)
-    frames: dict[Part, pl.DataFrame] = {
-        "train": frame[split.train],
-        "validation": others.get("validation", frame[split.validation]),
-        "test": others.get("test", frame[split.test]),
-    }
-    frames = {part: with_all_columns(frames[part], frame.columns) for part in PARTS}
-    return Table(
+    return Source(
+        name=source,
         schema=schema,
-        frames=frames,
+        frame=frame.drop(_NUMBER),
+        numbers=frame[_NUMBER].cast(pl.Int64).to_numpy(),
+        others=others,
         read=options,
-        warnings=(*warnings, *find_warnings(schema, frames)),
-        balance=tuple(describe_split(frames, schema)),
+        warnings=tuple(warnings),
         files=tuple(Path(p) for p in (source, config.validation, config.test) if p is not None),
     )
 
@@ -136,18 +213,6 @@ def map_labels(frame: pl.DataFrame, names: Sequence[str], target_map: Mapping[st
 def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The named columns in order; those that a later file lacks (unused ones only, see `read_labelled`) are null."""
     return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
-
-
-def _split(
-    frame: pl.DataFrame, schema: Schema, config: SplitConfig, others: Mapping[Part, pl.DataFrame], source: str
-) -> Split:
-    split = split_rows(frame, schema, config)
-    if len(split.validation) == 0 and "validation" not in others:
-        raise DataError(
-            f"{source}: no rows are left for validation; early stopping and calibration need some: "
-            "set `data.split.validation` above 0 or give `data.validation`."
-        )
-    return split
 
 
 def _dropped_sentence(path: str, count: int) -> str:

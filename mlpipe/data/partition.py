@@ -67,15 +67,13 @@ def by_group(frame: pl.DataFrame, group: Column, time: Column | None, shares: Sh
     Raises:
         DataError: There are fewer groups than parts, or a row has no time.
     """
-    of_row = codes(frame.select(_text(group.name, frame.schema[group.name])).to_series())
+    of_row = group_codes(frame, group)
     counts = np.bincount(of_row)
     _refuse_few(len(counts), group.name, "data.group", shares)
     if time is None:
         waiting = np.argsort(mix(np.arange(len(counts), dtype=np.uint64), seed), kind="stable")
     else:
-        last = np.zeros(len(counts), dtype=np.int64)
-        np.maximum.at(last, of_row, _times(frame, time))
-        waiting = np.argsort(-last, kind="stable")
+        waiting = np.argsort(-last_times(of_row, time_ranks(frame, time)), kind="stable")
     part_of_group = np.zeros(len(counts), dtype=np.int8)
     for part, share in ((2, shares[1]), (1, shares[0])):
         if share:
@@ -93,7 +91,7 @@ def by_time(frame: pl.DataFrame, time: Column, shares: Shares) -> Parts:
     Raises:
         DataError: There are fewer times than parts, or a row has no time.
     """
-    times = _times(frame, time)
+    times = time_ranks(frame, time)
     ordered = np.sort(times)
     changes = np.flatnonzero(np.diff(ordered)) + 1
     _refuse_few(len(changes) + 1, time.name, "data.time", shares)
@@ -161,6 +159,47 @@ def codes(values: pl.Series | Positions) -> Positions:
     return ranks - ranks.min() if len(ranks) else ranks
 
 
+def group_codes(frame: pl.DataFrame, column: Column) -> Positions:
+    """A number for each row's group, from 0; rows without one are a group.
+
+    Shape:
+        (N,)
+    """
+    return codes(frame.select(_text(column.name, frame.schema[column.name])).to_series())
+
+
+def last_times(of_row: Positions, times: Positions) -> Positions:
+    """The time of each group's last row.
+
+    Shape:
+        (N,), (N,) -> (G,)
+    """
+    last = np.zeros(of_row.max() + 1, dtype=np.int64)
+    np.maximum.at(last, of_row, times)
+    return last
+
+
+def time_ranks(frame: pl.DataFrame, column: Column) -> Positions:
+    """The rank of each row's time among the different ones, from 1.
+
+    Shape:
+        (N,)
+
+    Raises:
+        DataError: A row has none.
+    """
+    expression, dtype = typed(column, frame.schema[column.name])
+    if column.kind is not Kind.DURATION and not dtype.is_temporal() and not dtype.is_integer():
+        expression = number(expression, dtype)
+    ranks = frame.select(expression.rank("dense")).to_series()
+    if ranks.null_count():
+        raise DataError(
+            f"Column {column.name!r}, by which `data.time` orders the rows, has no time in {ranks.null_count():,} rows."
+        )
+    times: Positions = ranks.cast(pl.Int64).to_numpy()
+    return times
+
+
 def _quotas(counts: Positions, share: float, most: Positions) -> Positions:
     """Rows of each class: `share` of all rows in total, at least one, as far as `most` allows.
 
@@ -213,27 +252,6 @@ def _listed(values: Mapping[str, Sequence[Any]]) -> dict[str | None, str]:
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     return pl.col(name).cast(pl.String) if dtype.is_temporal() else category(pl.col(name), dtype)
-
-
-def _times(frame: pl.DataFrame, column: Column) -> Positions:
-    """The rank of each row's time among the different ones.
-
-    Shape:
-        (N,)
-
-    Raises:
-        DataError: A row has none.
-    """
-    expression, dtype = typed(column, frame.schema[column.name])
-    if column.kind is not Kind.DURATION and not dtype.is_temporal() and not dtype.is_integer():
-        expression = number(expression, dtype)
-    ranks = frame.select(expression.rank("dense")).to_series()
-    if ranks.null_count():
-        raise DataError(
-            f"Column {column.name!r}, by which `data.time` orders the rows, has no time in {ranks.null_count():,} rows."
-        )
-    times: Positions = ranks.cast(pl.Int64).to_numpy()
-    return times
 
 
 def _refuse_few(count: int, name: str, key: str, shares: Shares) -> None:

@@ -40,6 +40,10 @@ class SplitConfig:
         values: For the method column: the values that stand for each part; without them the column holds the words
             train, validation and test. A part without values is drawn from the training rows.
         seed: Of the draw.
+        folds: One fold of a cross-validation in so many folds: the fold is the test, `test` is not used, and
+            `validation` is a share of the other rows. `mlpipe crossval` sets this; null: no folds.
+        fold: Which of the folds is held out, from 0.
+        repeat: The folds are drawn anew for each number from 0.
     """
 
     method: str = "auto"
@@ -48,6 +52,9 @@ class SplitConfig:
     column: str | None = None
     values: dict[str, list[Any]] | None = None
     seed: int = 0
+    folds: int | None = None
+    fold: int = 0
+    repeat: int = 0
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -64,6 +71,14 @@ class SplitConfig:
             raise ConfigError("`data.split.method` is 'column', but `data.split.column` names none.")
         if self.values is not None and self.column is None:
             raise ConfigError("`data.split.values` goes with `data.split.column`, which names no column.")
+        if self.folds is not None and self.folds < 2:
+            raise ConfigError(f"`data.split.folds` is {self.folds}; it has to be at least 2, or null.")
+        if not 0 <= self.fold < (self.folds or 1):
+            raise ConfigError(
+                f"`data.split.fold` is {self.fold}; it has to be from 0 to below `data.split.folds` ({self.folds})."
+            )
+        if self.repeat < 0:
+            raise ConfigError(f"`data.split.repeat` is {self.repeat}; it cannot be negative.")
         for part in self.values or {}:
             if part not in PARTS:
                 raise ConfigError(f"`data.split.values`: {part!r} is no part.{did_you_mean(part, PARTS)}")
@@ -74,7 +89,7 @@ class Split:
     """Row positions of each part, ascending.
 
     Shape:
-        (rows of the part,) each; together every row of the table once.
+        (rows of the part,) each; together every row of the table once, and of a fold every row at most once.
     """
 
     train: Positions
@@ -83,22 +98,22 @@ class Split:
 
 
 def split_rows(frame: pl.DataFrame, schema: Schema, config: SplitConfig = SplitConfig()) -> Split:
-    """Split the rows of a table.
+    """Split the rows of a table; the folds of a cross-validation are cut by `mlpipe.data.folds`.
 
     Raises:
         ConfigError: The method needs a column that the schema does not have.
         DataError: A part that was asked for would be empty, or a value of the split column belongs to no part.
     """
-    method = _method(schema, config)
+    method = split_method(schema, config)
     shares = (config.validation, config.test)
     stratified = method == "stratified" or (method == "column" and _has_classes(schema))
-    classes = _classes(frame, schema) if stratified else None
+    classes = class_codes(frame, schema) if stratified else None
     if method == "column":
         parts = by_column(frame, str(config.column), config.values, classes, shares, config.seed)
     elif method == "group":
-        parts = by_group(frame, _with_role(schema, Role.GROUP), schema.with_role(Role.TIME), shares, config.seed)
+        parts = by_group(frame, needed_column(schema, Role.GROUP), schema.with_role(Role.TIME), shares, config.seed)
     elif method == "time":
-        parts = by_time(frame, _with_role(schema, Role.TIME), shares)
+        parts = by_time(frame, needed_column(schema, Role.TIME), shares)
     else:
         parts = draw(frame.height, classes, shares, config.seed)
     split = Split(*(np.flatnonzero(parts == i) for i in range(3)))
@@ -127,7 +142,12 @@ def describe_split(frames: Mapping[str, pl.DataFrame], schema: Schema) -> list[d
     return records
 
 
-def _method(schema: Schema, config: SplitConfig) -> str:
+def split_method(schema: Schema, config: SplitConfig) -> str:
+    """The method that `auto` stands for, or the one that is named.
+
+    Raises:
+        ConfigError: The task has no classes to stratify by.
+    """
     if config.method == "stratified" and not _has_classes(schema):
         raise ConfigError(
             f"`data.split.method` is 'stratified', which a {schema.task.kind} task cannot be; say 'random'."
@@ -142,7 +162,12 @@ def _method(schema: Schema, config: SplitConfig) -> str:
     return "stratified" if _has_classes(schema) else "random"
 
 
-def _with_role(schema: Schema, role: Role) -> Column:
+def needed_column(schema: Schema, role: Role) -> Column:
+    """The column with a role that the method asks for.
+
+    Raises:
+        ConfigError: There is none.
+    """
     column = schema.with_role(role)
     if column is None:
         raise ConfigError(f"`data.split.method` is {role.value!r}, but `data.{role.value}` names no column.")
@@ -153,7 +178,12 @@ def _has_classes(schema: Schema) -> bool:
     return schema.task.kind in (TaskKind.BINARY, TaskKind.MULTICLASS)
 
 
-def _classes(frame: pl.DataFrame, schema: Schema) -> Positions:
+def class_codes(frame: pl.DataFrame, schema: Schema) -> Positions:
+    """A number for each row's class, from 0.
+
+    Shape:
+        (N,)
+    """
     name = schema.task.target[0]
     return codes(frame.select(category(pl.col(name), frame.schema[name])).to_series())
 

@@ -73,8 +73,19 @@ class TargetCodec:
         """What the model's outputs mean.
 
         Args:
-            outputs: (T, O) float32. Binary: (T, 1), the probability of the second class; multiclass: (T, C) and
-                multilabel: (T, L) probabilities; regression: (T, 1) standardised value.
+            outputs: (T, O) float32: probabilities as in `answers`; regression: (T, 1) standardised value.
+
+        Returns:
+            See `answers`.
+        """
+        return self.answers(outputs if self.task.is_classification else self.in_units(outputs))
+
+    def answers(self, values: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
+        """What is told of predicted values; depends on the task alone.
+
+        Args:
+            values: (T, O). Binary: (T, 1), the probability of the second class; multiclass: (T, C) and multilabel:
+                (T, L) probabilities; regression: (T, 1) in units of the target.
 
         Returns:
             Classification: `prediction`, a `probability_<class>` per class, and `confidence`, the largest of them.
@@ -83,17 +94,17 @@ class TargetCodec:
         """
         kind, classes = self.task.kind, self.task.classes
         if kind is TaskKind.REGRESSION:
-            return pl.DataFrame({"prediction": self.in_units(outputs[:, 0])})
+            return pl.DataFrame({"prediction": values[:, 0]})
         if kind is TaskKind.BINARY:
-            outputs = np.concatenate((1 - outputs, outputs), axis=1)
-        probabilities = {f"probability_{label_text(c)}": outputs[:, i] for i, c in enumerate(classes)}
+            values = np.concatenate((1 - values, values), axis=1)
+        probabilities = {f"probability_{label_text(c)}": values[:, i] for i, c in enumerate(classes)}
         if kind is TaskKind.MULTILABEL:
-            chosen = [[str(classes[i]) for i in np.flatnonzero(row > 0.5)] for row in outputs]
+            chosen = [[str(classes[i]) for i in np.flatnonzero(row > 0.5)] for row in values]
             prediction = pl.Series("prediction", chosen, dtype=pl.List(pl.String))
             return pl.DataFrame({"prediction": prediction, **probabilities})
         labels = pl.Series("prediction", list(classes))
-        best = outputs.argmax(axis=1) if len(outputs) else np.zeros(0, dtype=np.int64)
-        confidence = outputs.max(axis=1) if len(outputs) else np.zeros(0, dtype=np.float32)
+        best = values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
+        confidence = values.max(axis=1) if len(values) else np.zeros(0, dtype=np.float32)
         return pl.DataFrame({"prediction": labels.gather(best), **probabilities, "confidence": confidence})
 
     def to_dict(self) -> dict[str, Any]:

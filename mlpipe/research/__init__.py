@@ -1,1 +1,1 @@
-"""What a researcher asks of a run: baselines beside it, and pictures of it."""
+"""What a researcher asks for: a run from table to bundle, cross-validation, baselines beside it, pictures of it."""

@@ -44,12 +44,12 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         """
         import torch
 
-        from mlpipe.bundle.format import read_bundle
+        from mlpipe.bundle.ensemble import read_contents
         from mlpipe.bundle.predictor import Predictor
 
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
         try:
-            contents = read_bundle(self.bundle)
+            contents = read_contents(self.bundle)
         except BundleError as error:
             self.failures.put(str(error))
             logging.getLogger("litserve").setLevel(logging.CRITICAL)  # it would print a traceback

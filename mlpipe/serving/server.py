@@ -27,7 +27,8 @@ from types import FrameType
 
 from litserve import LitServer
 
-from mlpipe.bundle.manifest import SAMPLE_REQUEST, Manifest, verify
+from mlpipe.bundle.folder import verify
+from mlpipe.bundle.manifest import SAMPLE_REQUEST, AnyManifest
 from mlpipe.errors import BundleError, ConfigError, did_you_mean
 from mlpipe.serving.api import BundleAPI
 
@@ -102,7 +103,7 @@ def free_port(host: str, port: int) -> int:
     return bound
 
 
-def _announce(folder: Path, manifest: Manifest, host: str, port: int) -> None:
+def _announce(folder: Path, manifest: AnyManifest, host: str, port: int) -> None:
     """Say where the server is, as soon as its health check says that every worker is ready."""
     url = f"http://{_REACHABLE_AT[host]}:{port}"
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))

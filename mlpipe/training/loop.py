@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -125,8 +126,9 @@ def train(
     best = checkpoints / "best.ckpt"
     if not best.is_file() and not last.is_file():
         raise ConfigError("No validation has taken place, so there are no weights to keep: see the `trainer` group.")
-    # Interrupted within the first epoch there is no best one yet.
-    weights = torch.load(best if best.is_file() else last, map_location="cpu", weights_only=True)
+    if not best.is_file():
+        shutil.copyfile(last, best)  # interrupted within the first epoch; the first validation replaces it
+    weights = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(weights["state_dict"])
     module = module.cpu().eval()
     held_out: dict[Part, Arrays] = {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}

@@ -120,7 +120,7 @@ class MlflowRun:
 
     def log_artifacts(self, run: RunDirectory, *, bundle: bool) -> None:
         """Copy what matters of a run directory; the model card also becomes the run's description."""
-        for file in (run.config, run.env, run.schema, run.metrics_json, run.metrics_csv, run.calibration):
+        for file in (run.config, run.env, run.schema, run.metrics_json, run.metrics_csv, run.calibration, run.folds):
             if file.is_file():
                 self._client.log_artifact(self.run_id, str(file))
         for folder in (run.plots, run.bundle) if bundle else (run.plots,):

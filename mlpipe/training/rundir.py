@@ -65,13 +65,13 @@ class RunDirectory:
             folder.mkdir(parents=True, exist_ok=True)
         return run
 
-    @staticmethod
-    def check(path: str | Path | None, *, resume: bool) -> None:
+    @classmethod
+    def check(cls, path: str | Path | None, *, resume: bool, cross_validation: bool = False) -> None:
         """Whether a run can be begun (or taken up) at a path; to be asked before anything slow is done.
 
         Raises:
-            ConfigError: The folder holds something and `resume` is not given, `resume` names no folder, or the path
-                is a file.
+            ConfigError: The folder holds something and `resume` is not given, `resume` names no folder or one of the
+                other kind (a cross-validation, a single run), or the path is a file.
         """
         if path is None:
             if resume:
@@ -80,6 +80,9 @@ class RunDirectory:
         path = Path(path)
         if path.exists() and not path.is_dir():
             raise ConfigError(f"{path} is a file; `--run` names a folder.")
+        if resume and cls(path).is_cross_validation != cross_validation and cls(path).config.is_file():
+            was, verb = ("a", "fit") if cross_validation else ("a cross-validation and no", "crossval")
+            raise ConfigError(f"{path} is {was} single run: go on with it by `mlpipe {verb} --run {path} --resume`.")
         if not resume and path.is_dir() and any(path.iterdir()):
             raise ConfigError(f"{path} is not empty: go on with that run by `--resume`, or name another with `--run`.")
 
@@ -87,6 +90,16 @@ class RunDirectory:
         """Remove the folder of a run that failed before its first checkpoint, so that its name is free again."""
         if not self.last_checkpoint.is_file() and not self.best_checkpoint.is_file():
             shutil.rmtree(self.path)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether its metrics are there, and those of a training that no signal has cut short."""
+        return self.metrics_json.is_file() and not json.loads(self.metrics_json.read_bytes()).get("interrupted", False)
+
+    @property
+    def is_cross_validation(self) -> bool:
+        """Whether the folder is that of a cross-validation, whose folds are runs."""
+        return self.folds.is_file()
 
     @property
     def config(self) -> Path:
@@ -125,7 +138,7 @@ class RunDirectory:
 
     @property
     def metrics_json(self) -> Path:
-        """`{"validation": {...}, "test": {...}, "train_seconds": s}`."""
+        """`{"validation": {...}, "test": {...}, "train_seconds": s}`, and `"interrupted": true` where that is so."""
         return self.path / "metrics.json"
 
     @property
@@ -154,6 +167,16 @@ class RunDirectory:
         return self.path / "sample_row.json"
 
     @property
+    def folds(self) -> Path:
+        """Cross-validation: how the table was cut, and the run of each fold."""
+        return self.path / "folds.json"
+
+    @property
+    def out_of_fold(self) -> Path:
+        """Cross-validation: what was predicted for each row by the model that had not seen it."""
+        return self.path / "out_of_fold.parquet"
+
+    @property
     def tracking(self) -> Path:
         """Which MLflow run this is, so that a resumed one goes on with it."""
         return self.path / "mlflow.json"
@@ -166,6 +189,10 @@ def open_run(path: str | Path) -> RunDirectory:
         ConfigError: There is no such folder (the sentence names the closest run beside it), or it is no run.
     """
     run = RunDirectory(Path(path))
+    if run.is_cross_validation:
+        folds = sorted(child.name for child in _runs_in(run.path))
+        first = f": {run.path / folds[0]}" if folds else ""
+        raise ConfigError(f"{run.path} is a cross-validation, each fold of which has rows of its own; name one{first}.")
     if run.config.is_file():
         return run
     if run.path.is_dir():

@@ -43,6 +43,9 @@ Status = Literal["FINISHED", "FAILED", "KILLED"]
 SEND_INTERVAL = 5.0
 FIRST_RETRY, MAX_RETRY = 60.0, 960.0
 
+#: The tag by which MLflow knows a run's parent. (Its own `nested=True` needs a run that is active in this thread.)
+PARENT_TAG = "mlflow.parentRunId"
+
 #: An entry that Lightning adds to the parameters.
 _NOT_A_PARAMETER = "_instantiator"
 
@@ -90,6 +93,7 @@ class MlflowTracker(Logger):
         run: The run directory, which the MLflow run points to.
         root: Folder of the runs, for the database if the config names none.
         resume: Go on with the MLflow run that the run directory names, if there is one.
+        parent: The run of which this one is a part; MLflow shows it below that one.
 
     Raises:
         ConfigError: The experiment is `Default`, whose artifacts MLflow keeps in the working directory if its store is
@@ -97,7 +101,13 @@ class MlflowTracker(Logger):
     """
 
     def __init__(
-        self, config: TrackingConfig, run: RunDirectory, root: str | Path = "runs", *, resume: bool = False
+        self,
+        config: TrackingConfig,
+        run: RunDirectory,
+        root: str | Path = "runs",
+        *,
+        resume: bool = False,
+        parent: MlflowTracker | None = None,
     ) -> None:
         super().__init__()
         self.uri = config.uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(root)
@@ -110,6 +120,7 @@ class MlflowTracker(Logger):
         self._config = config
         self._directory = run
         self._resume = resume
+        self._parent = parent
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mlflow")
         self._sending: Future[None] | None = None
         self._next_send = 0.0
@@ -215,14 +226,21 @@ class MlflowTracker(Logger):
         else:
             self._retry_after = 0.0
 
+    def _opened(self) -> str | None:
+        """Id of the MLflow run, once what is being sent has been; None if there is still none then."""
+        if self._sending is not None:
+            self._sending.result()
+        return self.version
+
     def _send(self) -> MlflowRun:
         if self._run is None:
+            parent = None if self._parent is None else self._parent._opened()
             self._run = MlflowRun.open(
                 self.uri,
                 self._config.experiment,
                 self._directory,
                 run_name=self._config.run_name,
-                tags=self._config.tags,
+                tags=self._config.tags if parent is None else {**self._config.tags, PARENT_TAG: parent},
                 artifacts=self._artifacts,
                 resume=self._resume,
             )

@@ -26,11 +26,11 @@ import polars as pl
 import pytest
 import yaml
 
-from mlpipe.bundle.manifest import verify
+from mlpipe.bundle.folder import verify
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.cli import main
-from mlpipe.commands import fit as fit_command
 from mlpipe.data.load import load_table
+from mlpipe.research import fitting
 from mlpipe.training.loop import Trained, train
 from mlpipe.training.parser import config_from_file
 
@@ -121,7 +121,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
     printed: dict[str, str] = {}
     with working_in(folder) as patch:
-        patch.setattr(fit_command, "train", keeping)
+        patch.setattr(fitting, "train", keeping)
         for line in (
             "init houses.csv --target dear",
             "fit --config houses.yaml --config small.yaml --run run --seed_everything 3",

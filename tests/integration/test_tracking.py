@@ -156,6 +156,23 @@ def test_without_resume_or_with_a_deleted_run_there_is_a_new_one(root: Path, run
     assert json.loads(run.tracking.read_text())["run_id"] == trackers[2].version
 
 
+def test_a_run_is_shown_below_its_parent(root: Path, run: RunDirectory, caplog: pytest.LogCaptureFixture) -> None:
+    config = TrackingConfig(experiment="line", tags={"team": "blue"})
+    parent = MlflowTracker(config, RunDirectory.create(root, "line"), root)
+    parent.log_hyperparams({"folds": 3})
+    child = MlflowTracker(config, run, root, parent=parent)  # at once: the parent may still be on its way
+    child.close()
+    parent.close()
+    tags = MlflowClient(default_uri(root)).get_run(run_id(child)).data.tags
+    assert tags["mlflow.parentRunId"] == run_id(parent)
+    assert tags["team"] == "blue"
+    gone = MlflowTracker(TrackingConfig(uri="http://127.0.0.1:9"), RunDirectory.create(root, "line"), root)
+    gone.close()
+    orphan = MlflowTracker(config, RunDirectory.create(root, "line"), root, parent=gone)
+    orphan.close()
+    assert "mlflow.parentRunId" not in MlflowClient(default_uri(root)).get_run(run_id(orphan)).data.tags
+
+
 def test_an_interrupted_run_was_killed(root: Path, run: RunDirectory) -> None:
     tracker = MlflowTracker(TrackingConfig(experiment="line"), run, root)
     try:

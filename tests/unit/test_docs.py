@@ -63,7 +63,7 @@ def test_commands_parse(line: str, workplace: Path, monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv(name, value)
     verb, rest = words[start + 1], words[start + 2 :]
     parser = build_parsers()[1][verb]
-    if verb != "fit":
+    if not VERBS[verb].takes_rest:
         parser.check_options(rest)
         parser.parse_args(rest)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ def table(rows: int = 300, seed: int = 0) -> pl.DataFrame:
     )
 
 
-def fit(kind: TaskKind) -> Fitted:
-    frame = table()
+def fit(kind: TaskKind, seed: int = 0) -> Fitted:
+    frame = table(seed=seed)
     task = TASKS[kind]
     kinds = {
         "age": Kind.NUMERIC,
@@ -92,7 +93,7 @@ def fit(kind: TaskKind) -> Fitted:
     schema = Schema(columns, task)
     preprocessor = Preprocessor(schema).fit(frame)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         model = Transformer(CONFIG, preprocessor.input_spec_).eval()
         with torch.no_grad():  # at the start the last maps are small or zero, and all rows would be answered alike
             for parameter in model.parameters():
@@ -101,16 +102,9 @@ def fit(kind: TaskKind) -> Fitted:
 
 
 @pytest.fixture(scope="session")
-def fitted() -> Callable[[TaskKind], Fitted]:
-    """One fitted model for each kind of task, made once."""
-    made: dict[TaskKind, Fitted] = {}
-
-    def get(kind: TaskKind) -> Fitted:
-        if kind not in made:
-            made[kind] = fit(kind)
-        return made[kind]
-
-    return get
+def fitted() -> Callable[..., Fitted]:
+    """A fitted model for each kind of task, made once; another seed gives other rows, and so another model."""
+    return functools.cache(fit)
 
 
 @pytest.fixture

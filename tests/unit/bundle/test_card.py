@@ -75,3 +75,12 @@ def test_nulls_are_a_limit_only_where_training_saw_none() -> None:
 
 def test_no_metrics_are_said_to_be_none() -> None:
     assert "No metrics were recorded." in card(metrics={})
+
+
+def test_an_ensemble_says_of_what_and_what_its_metrics_are() -> None:
+    text = card(num_members=3, metrics={"mean": {"auroc": 0.9}, "std": {"auroc": 0.01}})
+    assert "The mean of 3 models, one for each fold of a cross-validation" in text
+    assert "12,345 parameters in all." in text
+    assert "on the rows that were held out from it" in text
+    assert "| auroc | 0.9 | 0.01 |" in text
+    assert "over the folds" not in card()

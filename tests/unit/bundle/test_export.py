@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from polars.testing import assert_frame_equal
 
+from mlpipe.bundle.ensemble import EnsembleContents, read_contents
 from mlpipe.bundle.export import export_run, load_run
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.predictor import Predictor
@@ -131,3 +134,27 @@ def test_json_that_is_cut_off_is_named(run_dir: Path, tmp_path: Path) -> None:
     (run_dir / "metrics.json").write_text('{"test": ')
     with pytest.raises(BundleError, match=r"metrics\.json' is not JSON"):
         export_run(run_dir, tmp_path / "bundle")
+
+
+def test_a_cross_validation_becomes_an_ensemble(binary: Any, run_dir: Path, tmp_path: Path) -> None:
+    parent = tmp_path / "cv"
+    for name in ("fold-0", "fold-1"):
+        shutil.copytree(run_dir, parent / name)
+        export_run(parent / name, parent / name / "bundle")
+    shutil.copy(run_dir / "config.yaml", parent)
+    (parent / "folds.json").write_text(json.dumps({"runs": [{"run": "fold-0"}, {"run": "fold-1"}]}))
+    with pytest.raises(BundleError, match=r"cv' has no metrics\.json; let `mlpipe crossval` finish this run first"):
+        export_run(parent, tmp_path / "bundle")
+    metrics = {"mean": {"auroc": 0.5}, "std": {"auroc": 0.1}, "min": {}, "max": {}, "folds": [], "train_seconds": 3.0}
+    (parent / "metrics.json").write_text(json.dumps(metrics))
+    contents = read_contents(export_run(parent, tmp_path / "bundle"))
+    assert isinstance(contents, EnsembleContents)
+    assert len(contents.members) == 2
+    assert contents.manifest.metrics == {"mean": {"auroc": 0.5}, "std": {"auroc": 0.1}}
+    assert contents.manifest.read == {"separator": ";"}
+    card = (tmp_path / "bundle" / "model_card.md").read_text()
+    assert card.startswith("# cv\n")
+    assert "Trained on `orders.csv`." in card
+    assert_frame_equal(
+        Predictor.of(contents).predict(binary.frame), Predictor.load(parent / "fold-0" / "bundle").predict(binary.frame)
+    )

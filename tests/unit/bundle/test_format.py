@@ -12,8 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 
+from mlpipe.bundle.folder import verify
 from mlpipe.bundle.format import read_bundle
-from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, FileEntry, Manifest, verify
+from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, FileEntry, Manifest
 from mlpipe.errors import BundleError
 from mlpipe.schema import TaskKind
 

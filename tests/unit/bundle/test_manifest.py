@@ -10,17 +10,8 @@ from typing import Any
 
 import pytest
 
-from mlpipe.bundle.manifest import (
-    MANIFEST,
-    REQUIRED_FILES,
-    FileEntry,
-    Manifest,
-    dump_json,
-    is_bundle,
-    parse_json,
-    read_manifest,
-    verify,
-)
+from mlpipe.bundle.folder import is_bundle, read_manifest, verify
+from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, FileEntry, Manifest, dump_json, parse_json
 from mlpipe.errors import BundleError
 
 
@@ -63,6 +54,7 @@ def test_an_untouched_bundle_is_accepted_and_reads_back_equal(folder: Path) -> N
 
 def test_the_version_names_the_content_and_not_the_time(folder: Path) -> None:
     manifest = read_manifest(folder)
+    assert isinstance(manifest, Manifest)
     assert replace(manifest, created="2031-01-01T00:00:00+00:00").version == manifest.version
     assert replace(manifest, temperature=1.26).version != manifest.version
     other = {**manifest.files, "schema.json": FileEntry.of(b"another")}
@@ -166,11 +158,11 @@ def test_a_file_left_out_of_the_list_is_named(folder: Path, name: str) -> None:
         verify(folder)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, 3, "1", None])
 def test_an_unknown_format_version_is_named(folder: Path, version: object) -> None:
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**values, "format_version": version}))
-    with pytest.raises(BundleError, match=f"has format version {version!r}, but this mlpipe reads version 1"):
+    with pytest.raises(BundleError, match=f"has format version {version!r}, but this mlpipe reads version 1 or 2"):
         verify(folder)
 
 

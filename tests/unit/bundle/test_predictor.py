@@ -12,7 +12,7 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from mlpipe.bundle.predictor import Predictor
+from mlpipe.bundle.predictor import ModelPredictor, Outputs, Predictor
 from mlpipe.errors import InputError
 from mlpipe.models.heads import member_average
 from mlpipe.schema import TaskKind
@@ -78,12 +78,13 @@ def test_the_temperature_is_applied(binary: Any, tmp_path: Path) -> None:
 
 def test_dropout_is_off(binary: Any) -> None:
     binary.model.train()
-    predictor = Predictor(schema=binary.schema, preprocessor=binary.preprocessor, model=binary.model)
+    predictor = ModelPredictor(schema=binary.schema, preprocessor=binary.preprocessor, model=binary.model)
     assert predictor.predict(binary.frame).equals(predictor.predict(binary.frame))
     assert_frame_equal(predictor.predict(binary.frame), direct(binary, temperature=1.0), abs_tol=1e-5)
 
 
 def test_outputs_are_float32_without_gradients(binary: Any, predictor: Predictor) -> None:
+    assert isinstance(predictor, ModelPredictor)
     outputs = predictor.predict_arrays(binary.preprocessor.transform(binary.frame))
     assert outputs.dtype == np.float32
     assert outputs.shape == (300, 1)
@@ -97,11 +98,11 @@ def test_a_row_without_a_feature_is_refused(predictor: Predictor) -> None:
 def test_an_answer_that_is_not_finite_is_never_given(binary: Any, tmp_path: Path) -> None:
     predictor = Predictor.load(binary.write(tmp_path / "bundle"))
 
-    def outputs(arrays: Any) -> Any:
-        values = predictor.predict_arrays(arrays)
-        values[-1] = np.nan
-        return values
+    def run(network: Callable[[], Outputs]) -> Outputs:
+        outputs = network()
+        outputs[-1] = np.nan
+        return outputs
 
     with pytest.raises(InputError, match="no finite answer") as caught:
-        predictor.predict_with(outputs, binary.frame.head(5), batch_size=4)
+        predictor.predict_with(run, binary.frame.head(5), batch_size=4)
     assert caught.value.row == 3

@@ -11,7 +11,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mlpipe.bundle import scoring
-from mlpipe.bundle.predictor import Predictor
+from mlpipe.bundle.predictor import ModelPredictor, Predictor
 from mlpipe.data.read import ReadOptions
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.schema import TaskKind
@@ -160,6 +160,7 @@ def test_a_failure_on_the_way_leaves_nothing(
     predictor: Predictor, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = sorted(path.name for path in tmp_path.iterdir())
+    assert isinstance(predictor, ModelPredictor)
     outputs = predictor.predict_arrays
 
     def fail_later(arrays: Any) -> Any:

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from mlpipe.data.config import DataConfig
-from mlpipe.data.load import Table, load_table
+from mlpipe.data.load import Table, load_table, read_source
 from mlpipe.data.split import SplitConfig
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.schema import Role, TaskKind
@@ -189,3 +189,49 @@ def test_a_file_that_is_not_there_is_named_with_the_closest_one(folder: Path) ->
 def test_what_does_not_go_together_is_refused(values: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         DataConfig(target="y", **values)
+
+
+class TestFolds:
+    def source(self, **values: Any) -> Any:
+        return read_source(DataConfig(**{"target": "y", **values}))
+
+    def test_rows_are_numbered_as_in_the_file(self, folder: Path) -> None:
+        frame = pl.read_csv("train.csv")
+        frame.with_columns(y=pl.when(pl.int_range(pl.len()) % 3 > 0).then("y")).write_csv("gaps.csv")
+        source = self.source(path="gaps.csv")
+        assert source.numbers.tolist() == [i for i in range(200) if i % 3 > 0]
+        assert source.frame["id"].to_list() == [f"k0-{i}" for i in source.numbers]
+        assert source.frame.columns == frame.columns
+
+    def test_the_held_out_fold_is_the_test_and_the_test_file_stays_aside(self, folder: Path) -> None:
+        source = self.source(train="train.csv", test="test.csv")
+        split = SplitConfig(folds=4, fold=1, validation=0.2)
+        table = source.split(split)
+        assert {part: frame.height for part, frame in table.frames.items()} == {
+            "train": 120,
+            "validation": 30,
+            "test": 50,
+        }
+        assert set(ids(table, "test")) <= set(source.frame["id"])
+        assert source.set_aside(split)["id"].to_list() == pl.read_csv("test.csv")["id"].to_list()
+        assert ids(load(train="train.csv", test="test.csv", split=split), "test") == ids(table, "test")
+
+    def test_a_validation_file_serves_every_fold(self, folder: Path) -> None:
+        source = self.source(train="train.csv", validation="validation.csv")
+        for fold in range(4):
+            table = source.split(SplitConfig(folds=4, fold=fold), guarded=False)
+            assert ids(table, "validation") == pl.read_csv("validation.csv")["id"].to_list()
+            assert len(table.frames["train"]) + len(table.frames["test"]) == 200
+        assert source.set_aside(SplitConfig(folds=4)).is_empty()
+
+    def test_what_a_column_gives_to_the_test_stays_aside(self, folder: Path) -> None:
+        part = pl.when(pl.int_range(pl.len()) < 150).then(pl.lit("train")).otherwise(pl.lit("test"))
+        pl.read_csv("train.csv").with_columns(part=part).write_csv("parts.csv")
+        source = self.source(path="parts.csv", split=SplitConfig(column="part"))
+        split = SplitConfig(column="part", folds=3)
+        assert source.set_aside(split)["id"].to_list() == [f"k0-{i}" for i in range(150, 200)]
+        assert sum(source.split(split).frames[part].height for part in ("train", "validation", "test")) == 150
+
+    def test_no_rows_for_validation_is_refused(self, folder: Path) -> None:
+        with pytest.raises(DataError, match=r"^train\.csv: no rows are left for validation"):
+            self.source(path="train.csv").split(SplitConfig(folds=3, validation=0.0))

@@ -99,3 +99,28 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         write_text(path, "new")
     assert path.read_text() == "old"
     assert [file.name for file in tmp_path.iterdir()] == ["metrics.json"]
+
+
+def test_a_cross_validation_is_no_single_run_and_a_run_no_cross_validation(tmp_path: Path) -> None:
+    run, folds = make_run(tmp_path, "run"), make_run(tmp_path, "folds")
+    write_json(folds.folds, {"runs": []})
+    assert (run.is_cross_validation, folds.is_cross_validation) == (False, True)
+    RunDirectory.check(run.path, resume=True)
+    RunDirectory.check(folds.path, resume=True, cross_validation=True)
+    with pytest.raises(ConfigError, match=r"folds is a cross-validation and no single run: .* `mlpipe crossval --run"):
+        RunDirectory.check(folds.path, resume=True)
+    with pytest.raises(ConfigError, match=r"run is a single run: go on with it by `mlpipe fit --run .*/run --resume`"):
+        RunDirectory.check(run.path, resume=True, cross_validation=True)
+    with pytest.raises(
+        ConfigError, match="folds is a cross-validation, each fold of which has rows of its own; name one"
+    ):
+        open_run(folds.path)
+
+
+def test_a_run_is_finished_once_its_metrics_are_those_of_the_whole_training(tmp_path: Path) -> None:
+    run = make_run(tmp_path, "run")
+    assert not run.is_finished
+    write_json(run.metrics_json, {"train_seconds": 1.0, "interrupted": True})
+    assert not run.is_finished
+    write_json(run.metrics_json, {"train_seconds": 1.0})
+    assert run.is_finished

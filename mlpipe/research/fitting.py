@@ -1,0 +1,148 @@
+"""One run, from a table that was read to a run directory with a bundle in it: what fit and cross-validation both do.
+
+The whole job in the order in which it happens; each step is a call into the part that owns it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlpipe.bundle.export import export_run
+from mlpipe.data.config import DataConfig
+from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.load import Part, Source, Table
+from mlpipe.errors import ConfigError
+from mlpipe.features.rows import json_row
+from mlpipe.logs import log_execution_time
+from mlpipe.research.plots import save_run_plots
+from mlpipe.training.callbacks import EpochLog
+from mlpipe.training.csvlog import MetricsCSV
+from mlpipe.training.environment import environment
+from mlpipe.training.loop import Trained, train
+from mlpipe.training.parser import RunConfig
+from mlpipe.training.rundir import RunDirectory, write_json, write_text
+from mlpipe.training.tracking import MlflowTracker
+
+logger = logging.getLogger(__name__)
+
+RUNS = Path("runs")
+
+
+def fit_table(
+    config: RunConfig,
+    table: Table,
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    parent: MlflowTracker | None = None,
+) -> tuple[RunDirectory, Trained]:
+    """Train on a table and write everything that a run leaves.
+
+    Args:
+        config: The parsed config.
+        table: Read and split as the config says.
+        run: The run directory; None: a new one below `runs/`.
+        resume: Go on with that run, if it has begun.
+        progress: Show a progress bar; otherwise a line per epoch is logged.
+        parent: The MLflow run of which this one is a child.
+
+    Raises:
+        ConfigError: The config does not fit the data, or the run directory is taken.
+        DataError: The data are not what they have to be.
+        TrainingError: The loss is not finite.
+    """
+    data = TabularDataModule(
+        table.schema,
+        table.frames,
+        config.features,
+        batch_size=config.data.batch_size,
+        eval_batch_size=config.data.eval_batch_size,
+        seed=config.seed,
+    )
+    with log_execution_time("preprocess it", logger):
+        data.setup()
+    directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
+    values = resolved(config, table)
+    _describe(directory, values, table, data, resume=resume)
+
+    loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
+    tracker = None
+    if config.tracking.enabled:
+        tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume, parent=parent)
+        tracker.log_hyperparams(values)
+        loggers.append(tracker)
+    trainer = dict(config.trainer)
+    for name in ("enable_progress_bar", "enable_model_summary"):
+        if trainer.get(name) is None:
+            trainer[name] = progress
+    given = trainer.get("callbacks") or []
+    trainer["callbacks"] = [*(given if isinstance(given, list) else [given]), *([] if progress else [EpochLog()])]
+    try:
+        trained = train(
+            data,
+            config.model,
+            config.training,
+            trainer,
+            checkpoints=directory.checkpoints,
+            seed=config.seed,
+            loggers=loggers,
+            resume=resume and directory.last_checkpoint.is_file(),
+        )
+        _finish(directory, table, data, trained)
+    except BaseException as error:
+        if tracker is not None:
+            tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
+        if isinstance(error, ConfigError) and not resume:
+            directory.discard_if_untrained()
+        raise
+    if tracker is not None:
+        tracker.log_metrics({f"{part}/{k}": v for part, values in trained.metrics.items() for k, v in values.items()})
+        tracker.log_artifacts(directory)
+        tracker.close("KILLED" if trained.interrupted else "FINISHED")
+    return directory, trained
+
+
+def resolved(config: RunConfig, table: Table | Source) -> dict[str, Any]:
+    """The config with absolute paths and with what was detected of the files' format, as nested plain values."""
+    values = config.values
+    return {**values, "data": {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}}
+
+
+def _describe(
+    directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule, *, resume: bool
+) -> None:
+    """Write what the run is made of, before the first step."""
+    preprocess = data.preprocessor.to_dict()
+    if resume and directory.preprocess.is_file() and json.loads(directory.preprocess.read_text()) != preprocess:
+        raise ConfigError(
+            f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
+            "with; start a new run."
+        )
+    write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_json(directory.env, environment(table.files))
+    write_json(directory.schema, table.schema.to_dict())
+    write_json(directory.preprocess, preprocess)
+    write_json(directory.sample_row, json_row(table.frames["validation"], table.schema))
+
+
+def _finish(directory: RunDirectory, table: Table, data: TabularDataModule, trained: Trained) -> None:
+    """Write what has come of the run: metrics, bundle, plots."""
+    write_json(directory.calibration, {"temperature": trained.temperature})
+    unfinished = {"interrupted": True} if trained.interrupted else {}
+    write_json(directory.metrics_json, {**trained.metrics, "train_seconds": trained.train_seconds, **unfinished})
+    export_run(directory.path, directory.bundle, overwrite=True)
+    part: Part = "test" if "test" in trained.outputs else "validation"
+    save_run_plots(directory, table.schema.task, trained.outputs[part], data, part, trained.uncalibrated[part])
+
+
+def _absolute_paths(data: DataConfig) -> dict[str, str]:
+    """The config's files by absolute path, so that the run can be evaluated from any folder; URLs stay."""
+    paths = {name: getattr(data, name) for name in ("path", "train", "validation", "test")}
+    return {name: p if "://" in p else str(Path(p).absolute()) for name, p in paths.items() if p is not None}
