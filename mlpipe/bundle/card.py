@@ -37,6 +37,7 @@ def model_card(
     source: str | None = None,
     num_parameters: int | None = None,
     num_members: int = 1,
+    kept_rows: int = 0,
 ) -> str:
     """The card's text.
 
@@ -48,6 +49,7 @@ def model_card(
         source: The file that the model was trained on, by name.
         num_parameters: Size of the network, or of all of them.
         num_members: Models of a cross-validation whose predictions are averaged; 1: there is but one.
+        kept_rows: Training rows that the preprocessing holds, see `Preprocessor.kept_rows`.
     """
     blocks = [
         f"# {name}",
@@ -61,7 +63,7 @@ def model_card(
         "## How to call it",
         _usage(schema, sample_row),
         "## Limits",
-        _limits(schema),
+        _limits(schema, kept_rows),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -131,7 +133,7 @@ def _usage(schema: Schema, sample_row: Mapping[str, Any]) -> str:
     )
 
 
-def _limits(schema: Schema) -> str:
+def _limits(schema: Schema, kept_rows: int) -> str:
     lines = [
         "- It knows only what the training rows showed. Categories it has not seen share one value, `unseen`, and",
         "  numbers beyond the range of training are treated like the nearest it has seen or extrapolated badly.",
@@ -141,6 +143,10 @@ def _limits(schema: Schema) -> str:
         lines.append("- Probabilities are as well calibrated as `calibration_error` says, on such rows only.")
     if not any(c.nullable for c in schema.features):
         lines.append("- No nulls were seen in training; a row with nulls gets an answer nobody measured.")
+    if kept_rows:
+        lines.append(
+            f"- The bundle holds features and targets of {kept_rows:,} training rows: it is as private as they are."
+        )
     lines.append("- It finds associations, not causes. Check it for groups of people before it decides about people.")
     return "\n".join(lines)
 

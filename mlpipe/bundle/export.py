@@ -103,6 +103,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
             sample_row=sample_row,
             source=_source_name(data),
             num_parameters=sum(parameter.numel() for parameter in contents.model.parameters()),
+            kept_rows=contents.preprocessor.kept_rows,
         ),
         sample_row=sample_row,
         read=data.get("read"),
@@ -125,6 +126,7 @@ def _export_average(run_dir: Path, out: Path, *, overwrite: bool) -> Path:
         source=_source_name(_data_group(run_dir)),
         num_parameters=sum(p.numel() for member in members for p in member.model.parameters()),
         num_members=len(members),
+        kept_rows=sum(member.preprocessor.kept_rows for member in members),
     )
     return write_ensemble(out, members, metrics=shown, model_card=card, overwrite=overwrite)
 

@@ -140,6 +140,11 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         categories = [feature.name for feature in self.input_spec_.categorical]
         return np.asarray(numbers + categories, dtype=object)
 
+    @property
+    def kept_rows(self) -> int:
+        """Training rows whose features and targets are part of the state; see `neighbors_`."""
+        return 0 if self.neighbors_ is None else self.neighbors_.targets.rows_FM.shape[1]
+
     def to_dict(self) -> dict[str, Any]:
         """Everything fitted, as plain JSON values; floats survive `json` bit for bit."""
         check_is_fitted(self, "transformers_")

@@ -77,6 +77,11 @@ def test_no_metrics_are_said_to_be_none() -> None:
     assert "No metrics were recorded." in card(metrics={})
 
 
+def test_rows_that_it_holds_are_told() -> None:
+    assert "training rows: it is as private" not in card()
+    assert "features and targets of 1,234 training rows" in card(kept_rows=1234)
+
+
 def test_an_ensemble_says_of_what_and_what_its_metrics_are() -> None:
     text = card(num_members=3, metrics={"mean": {"auroc": 0.9}, "std": {"auroc": 0.01}})
     assert "The mean of 3 models, one for each fold of a cross-validation" in text
