@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         build_parsers()[1]["fit"].print_help()  # our own options, above the config's
     config = parse_config(_with_saved_config(args))
     directory, trained = fit(
-        config, run=args.run, resume=args.resume, progress=_wants_progress_bar(args), tables=args.log != "json"
+        config, run=args.run, resume=args.resume, progress=wants_progress_bar(args), tables=args.log != "json"
     )
     if args.log == "json":
         record = {"run": str(directory.path), "bundle": str(directory.bundle), "metrics": trained.metrics}
@@ -98,7 +98,7 @@ def fit(
     with log_execution_time("preprocess it", logger):
         data.setup()
     directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
-    values = _resolved(config, table)
+    values = resolved(config, table)
     _describe(directory, values, table, data, resume=resume)
 
     loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
@@ -171,7 +171,7 @@ def _with_saved_config(args: argparse.Namespace) -> list[str]:
     return ["--config", str(saved), *args.rest] if saved.is_file() else list(args.rest)
 
 
-def _resolved(config: RunConfig, table: Table) -> dict[str, Any]:
+def resolved(config: RunConfig, table: Table) -> dict[str, Any]:
     """The config with absolute paths and with what was detected of the files' format."""
     values = config.values
     return {**values, "data": {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}}
@@ -183,5 +183,6 @@ def _absolute_paths(data: DataConfig) -> dict[str, str]:
     return {name: p if "://" in p else str(Path(p).absolute()) for name, p in paths.items() if p is not None}
 
 
-def _wants_progress_bar(args: argparse.Namespace) -> bool:
+def wants_progress_bar(args: argparse.Namespace) -> bool:
+    """Only somebody who looks at a terminal does."""
     return args.log == "rich" and not args.quiet and sys.stderr.isatty()
