@@ -80,7 +80,7 @@ def _names(only: list[str] | None) -> list[str]:
     """
     if only is None:
         return list(BASELINES)
-    check_names(only, [OURS, *BASELINES])
+    check_names(only, OURS)
     names = [name for name in dict.fromkeys(only) if name != OURS]
     missing = absent(names)
     if missing and len(missing) == len(set(only)):
@@ -163,7 +163,7 @@ def _check_same_rows(directory: RunDirectory, config: RunConfig, table: Table) -
         if key not in _NO_MATTER and then.get(key) != now.get(key):
             raise ConfigError(
                 f"{directory.path} was trained with `data.{key}: {json.dumps(then.get(key))}`, and here it is "
-                f"{json.dumps(now.get(key))}; leave `--config` out to compare on the rows of that run."
+                f"{json.dumps(now.get(key))}; `mlpipe baselines --run {directory.path}` compares on its own rows."
             )
     known = {entry.get("sha256") for entry in json.loads(directory.env.read_text(encoding="utf-8"))["data"]}
     for file in table.files:
@@ -173,7 +173,7 @@ def _check_same_rows(directory: RunDirectory, config: RunConfig, table: Table) -
 
 def _dotted(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

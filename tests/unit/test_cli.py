@@ -101,7 +101,7 @@ def test_no_words_show_the_help_page_on_stderr(capsys: pytest.CaptureFixture[str
     ("line", "sentence"),
     [
         ("fti", "mlpipe has no command 'fti'. Did you mean 'fit'?"),
-        ("--zzz 80", "mlpipe has no option '--zzz'. There are: example, export, fit,"),
+        ("--zzz 80", "mlpipe has no option '--zzz'. There are: baselines, example, export, fit,"),
         ("serve --prot 80", "mlpipe serve: there is no option '--prot'. Did you mean '--port'?"),
         ("serve B --prot=80", "mlpipe serve: there is no option '--prot'. Did you mean '--port'?"),
         ("predict --bundel B", "mlpipe predict: there is no option '--bundel'. Did you mean '--bundle'?"),

@@ -67,13 +67,13 @@ def features_for(form: Form, features: FeaturesConfig) -> FeaturesConfig:
     return replace(plain, high_cardinality="target", high_cardinality_threshold=MOST_CATEGORIES)
 
 
-def check_names(names: Iterable[str], known: Iterable[str] = tuple(BASELINES)) -> None:
-    """Refuse names that are no baseline's.
+def check_names(names: Iterable[str], *others: str) -> None:
+    """Refuse names that are no baseline's, nor one of the others.
 
     Raises:
         ConfigError: Names the closest one.
     """
-    known = list(known)
+    known = [*others, *BASELINES]
     for name in names:
         if name not in known:
             raise ConfigError(f"There is no baseline {name!r}.{did_you_mean(name, known)}")
