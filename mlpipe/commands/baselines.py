@@ -23,7 +23,7 @@ from mlpipe.data.load import Table, load_table
 from mlpipe.errors import ConfigError
 from mlpipe.logs import log_execution_time
 from mlpipe.research.baselines.registry import BASELINES, absent, absent_sentence, check_names
-from mlpipe.research.baselines.report import Report, check_folder
+from mlpipe.research.baselines.report import PAGE, RECORD, Report, check_folder
 from mlpipe.research.baselines.run import OURS, iter_baselines, measure_run
 from mlpipe.training.annotate import annotate_run
 from mlpipe.training.environment import file_fingerprint
@@ -59,13 +59,16 @@ def run(args: argparse.Namespace) -> int:
     with log_execution_time("read the table", logger):
         table = load_table(config.data)
     report = _report(config, table)
-    if directory is not None:
-        _check_same_rows(directory, config, table)
-        report.results.append(measure_run(directory, table.frames))
     if trained is None:
         _introduce(table, args)
+    if directory is not None:
+        if trained is None:
+            _check_same_rows(directory, config, table)
+        report.results.append(measure_run(directory, table.frames))
+    if args.out is not None:
+        report.write(Path(args.out))
     interrupted = interrupted or _compare(names, config, table, report, args.out)
-    _show(report, args)
+    _show(report, args, directory)
     if directory is not None:
         with tempfile.TemporaryDirectory() as folder:
             annotate_run(directory, config.tracking, report.metrics(), report.write(Path(folder)))
@@ -119,9 +122,7 @@ def _report(config: RunConfig, table: Table) -> Report:
 
 
 def _compare(names: list[str], config: RunConfig, table: Table, report: Report, out: str | None) -> bool:
-    """Fit the baselines; returns whether Ctrl-C ended that."""
-    if out is not None:
-        report.write(Path(out))
+    """Fit the baselines, and write the report anew after each; returns whether Ctrl-C ended that."""
     try:
         for result in iter_baselines(table.schema, table.frames, names, config.seed, config.features):
             report.results.append(result)
@@ -141,14 +142,16 @@ def _introduce(table: Table, args: argparse.Namespace) -> None:
         print_parts(table.balance)
 
 
-def _show(report: Report, args: argparse.Namespace) -> None:
+def _show(report: Report, args: argparse.Namespace, directory: RunDirectory | None) -> None:
     if args.log == "json":
-        print(json.dumps(report.record()))
+        print(json.dumps({"run": None if directory is None else str(directory.path), **report.record()}))
         return
     print(f"\n{report.part} rows: {report.rows[report.part]:,}")
     print_table(*report.cells())
+    if directory is not None:
+        print(f"Run:     {directory.path}")
     if args.out is not None:
-        print(f"Wrote baselines.md and baselines.json to {args.out}.")
+        print(f"Table:   {Path(args.out) / PAGE}\nRecord:  {Path(args.out) / RECORD}")
 
 
 def _check_same_rows(directory: RunDirectory, config: RunConfig, table: Table) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from mlpipe.cli import main
 from mlpipe.commands import baselines as command
 from mlpipe.research.baselines import BaselineResult
+from mlpipe.training.rundir import RunDirectory
 from mlpipe.training.tracking import default_uri
 
 # MLflow's models of its database use what SQLAlchemy 2.1 deprecates.
@@ -106,6 +108,7 @@ def test_a_finished_run_brings_its_config_and_is_not_trained_again(
     assert main(["baselines", "--run", "run", "--only", "linear", "--tracking.enabled", "false", "--quiet"]) == 0
     printed = capsys.readouterr().out
     assert "test rows: 60" in printed
+    assert "Run:     run" in printed
     lines = [line.split() for line in printed.splitlines()]
     assert ["model", "log_loss", "accuracy", "auroc", "train", "s", "rows/s"] in lines
     assert {line[0] for line in lines if len(line) == 6} >= {"mlpipe", "linear"}
@@ -116,6 +119,7 @@ def test_baselines_alone_leave_no_run(capsys: pytest.CaptureFixture[str], folder
     assert main(["baselines", "--config", "config.yaml", "--only", "linear", "--log", "json", "--quiet"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [model["name"] for model in found["models"]] == ["linear"]
+    assert found["run"] is None
     assert sorted(folder.rglob("*")) == before
 
 
@@ -133,6 +137,17 @@ def test_ctrl_c_keeps_what_is_done(
     captured = capsys.readouterr()
     assert "0.5000" in captured.out
     assert "warning: Interrupted: the table holds what was done until then." in captured.err
+
+
+def test_ctrl_c_while_ours_is_trained_leaves_the_others_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    left = RunDirectory(folder / "run"), SimpleNamespace(interrupted=True)  # of a `Trained`, all that is asked for
+    monkeypatch.setattr(command, "fit", lambda *_args, **_kwargs: left)
+    out = tmp_path / "out"
+    words = f"baselines --config config.yaml --only mlpipe linear --tracking.enabled false --quiet --out {out}"
+    assert main(words.split()) == 130
+    assert [model["name"] for model in record(out)["models"]] == ["mlpipe"]
 
 
 def test_nothing_is_overwritten_unless_asked(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
