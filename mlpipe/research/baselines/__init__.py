@@ -8,7 +8,7 @@ Notable:
 - rows of the test part are never looked at before the last line.
 
 prepared: the rows, and one target at a time. scikit, boosting, neural: a few lines per library, which is imported when
-it is called. registry: their names. run: fit and measure. table: what comes out.
+it is called. registry: their names. run: fit and measure. table, report: what comes out.
 """
 
 from mlpipe.research.baselines.registry import BASELINES, INCLUDED
