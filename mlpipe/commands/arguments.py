@@ -103,6 +103,13 @@ def _crossval(parser: Parser) -> None:
     parser.add_argument("--bundle", metavar="BUNDLE", help="write the fold models, averaged, as this bundle")
 
 
+def _baselines(parser: Parser) -> None:
+    parser.add_argument("--run", metavar="DIR", help="a finished run to compare with; one that is not there is trained")
+    parser.add_argument("--only", metavar="NAME", nargs="+", help="these models alone; mlpipe is ours (default: all)")
+    parser.add_argument("--out", metavar="DIR", help="write baselines.md and baselines.json into this folder")
+    parser.add_argument("--force", action="store_true", help="overwrite those two files")
+
+
 def _evaluate(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--data", metavar="FILE", help="a labelled file to evaluate on instead of the run's own rows")
@@ -167,6 +174,9 @@ VERBS = {
     "crossval": Verb("train and score a model for each fold of a table, as a config says", _crossval, takes_rest=True),
     "validate": Verb("score a run's best checkpoint on its validation rows, or on a file", _evaluate),
     "test": Verb("score a run's best checkpoint on its test rows, or on a file", _evaluate),
+    "baselines": Verb(
+        "measure other models on the same rows: --config FILE, and overrides as for fit", _baselines, takes_rest=True
+    ),
     "predict": Verb("score a file with a bundle", _predict),
     "export": Verb("turn a run into a bundle", _export),
     "serve": Verb("put a bundle behind HTTP", _serve),

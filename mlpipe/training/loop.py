@@ -25,7 +25,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.data.batches import TensorBatches
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import PARTS, Part
-from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.errors import ConfigError
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.calibration import fit_temperature
@@ -39,7 +39,7 @@ from mlpipe.training.callbacks import (
 )
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.memory import keep_freed_memory
-from mlpipe.training.metrics import HIGHER_IS_BETTER
+from mlpipe.training.metrics import HIGHER_IS_BETTER, check_metric
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 
 logger = logging.getLogger(__name__)
@@ -194,12 +194,7 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
         ConfigError: The watched metric is none of this task's.
     """
     metric = module.watched_metric
-    of_regression = ("rmse", "mae", "r2")
-    known = [m for m in HIGHER_IS_BETTER if (m in of_regression) == (module.kind is TaskKind.REGRESSION)]
-    known = [m for m in known if m != "subset_accuracy" or module.kind is TaskKind.MULTILABEL]
-    if metric not in known:
-        hint = did_you_mean(metric, known)
-        raise ConfigError(f"`training.metric` is {metric!r}, which is none of a {module.kind} task.{hint}")
+    check_metric(module.kind, metric)
     monitor, mode = f"val/{metric}", "max" if HIGHER_IS_BETTER[metric] else "min"
     callbacks: list[Callback] = [ReproducibleSteps(seed), StopOnNonFiniteLoss()]
     if training.ema_decay > 0:

@@ -23,7 +23,7 @@ import torch
 import torchmetrics.functional as tmf
 import torchmetrics.functional.classification as tmc
 
-from mlpipe.errors import TrainingError
+from mlpipe.errors import ConfigError, TrainingError, did_you_mean
 from mlpipe.schema import TaskKind
 
 log = logging.getLogger(__name__)
@@ -61,6 +61,20 @@ EPSILON = float(np.finfo(np.float32).eps)
 #: Bins of equal width of the expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural
 #: Networks").
 CALIBRATION_BINS = 15
+
+
+def check_metric(kind: TaskKind, metric: str) -> None:
+    """Whether a task has a metric.
+
+    Raises:
+        ConfigError: It has not; the sentence names the closest one.
+    """
+    of_regression = ("rmse", "mae", "r2")
+    known = [name for name in HIGHER_IS_BETTER if (name in of_regression) == (kind is TaskKind.REGRESSION)]
+    known = [name for name in known if name != "subset_accuracy" or kind is TaskKind.MULTILABEL]
+    if metric not in known:
+        hint = did_you_mean(metric, known)
+        raise ConfigError(f"`training.metric` is {metric!r}, which is none of a {kind} task.{hint}")
 
 
 def compute_metrics(

@@ -72,13 +72,9 @@ class MlflowRun:
             artifacts: Folder for the artifacts of a new experiment; the store's own by default.
             resume: Go on with the old run, if the directory names one of this store that still exists.
         """
-        for name, value in MLFLOW_ENVIRONMENT.items():
-            os.environ.setdefault(name, value)
-        from mlflow.tracking import MlflowClient
+        client = _client(uri)
         from mlflow.tracking.context.registry import resolve_tags
 
-        with _one_at_a_time(uri):
-            client = MlflowClient(uri)
         old = _old_run(client, uri, directory) if resume else None
         if old is not None:
             return cls(client, old)
@@ -96,6 +92,12 @@ class MlflowRun:
         record = {"uri": without_credentials(uri), "run_id": run.info.run_id, "experiment_id": run.info.experiment_id}
         write_json(directory.tracking, record)
         return cls(client, run)
+
+    @classmethod
+    def find(cls, uri: str, run_id: str) -> Self:
+        """A run that is there, whatever its status."""
+        client = _client(uri)
+        return cls(client, client.get_run(run_id))
 
     def log_params(self, params: Mapping[str, str]) -> None:
         """Log parameters; MLflow refuses another value for an old one, so that becomes the tag `changed.<name>`."""
@@ -131,9 +133,22 @@ class MlflowRun:
             self._client.log_artifact(self.run_id, str(card))
             self._client.set_tag(self.run_id, "mlflow.note.content", card.read_text(encoding="utf-8")[:MAX_VALUE])
 
+    def log_file(self, file: Path) -> None:
+        """Copy a file to the artifacts."""
+        self._client.log_artifact(self.run_id, str(file))
+
     def terminate(self, status: str) -> None:
         """End the run as FINISHED, FAILED or KILLED; it can still be written to."""
         self._client.set_terminated(self.run_id, status)
+
+
+def _client(uri: str) -> MlflowClient:
+    for name, value in MLFLOW_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    from mlflow.tracking import MlflowClient
+
+    with _one_at_a_time(uri):
+        return MlflowClient(uri)
 
 
 @contextmanager

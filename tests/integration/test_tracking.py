@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from torch.utils.data import DataLoader
 
 from mlpipe.errors import ConfigError
+from mlpipe.training.annotate import annotate_run
 from mlpipe.training.csvlog import MetricsCSV, read_metrics
 from mlpipe.training.rundir import RunDirectory
 from mlpipe.training.tracking import MlflowTracker, TrackingConfig, default_uri
@@ -228,6 +229,38 @@ def test_what_could_not_be_sent_is_kept(tmp_path: Path, caplog: pytest.LogCaptur
     client = MlflowClient(tracker.uri)
     assert [m.value for m in client.get_metric_history(run_id(tracker), "loss")] == [2.0, 1.0]
     assert client.get_run(run_id(tracker)).info.status == "FINISHED"
+
+
+def test_what_was_measured_later_goes_to_the_run_and_leaves_its_status(
+    root: Path, run: RunDirectory, tmp_path: Path
+) -> None:
+    config = TrackingConfig(experiment="line")
+    tracker = MlflowTracker(config, run, root)
+    tracker.close("KILLED")
+    (tmp_path / "table.md").write_text("| 1 |")
+    assert annotate_run(run, config, {"baselines/linear/rmse": 2.0}, [tmp_path / "table.md"])
+    client = MlflowClient(default_uri(root))
+    found = client.get_run(run_id(tracker))
+    assert found.data.metrics == {"baselines/linear/rmse": 2.0}
+    assert found.info.status == "KILLED"
+    assert [file.path for file in client.list_artifacts(run_id(tracker))] == ["table.md"]
+
+
+def test_results_of_a_run_without_a_record_go_nowhere(root: Path, run: RunDirectory) -> None:
+    assert not annotate_run(run, TrackingConfig(), {"loss": 1.0})
+    MlflowTracker(TrackingConfig(experiment="line"), run, root).close()
+    assert not annotate_run(run, TrackingConfig(enabled=False), {"loss": 1.0})
+
+
+def test_a_server_that_is_gone_takes_no_results_with_one_warning(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.tracking.write_text(json.dumps({"uri": "http://***@127.0.0.1:9", "run_id": "abc", "experiment_id": "1"}))
+    with caplog.at_level(logging.WARNING):
+        assert not annotate_run(run, TrackingConfig(uri="http://me:secret@127.0.0.1:9"), {"loss": 1.0})
+    (record,) = caplog.records
+    assert "MLflow at http://***@127.0.0.1:9 could not take the results" in record.getMessage()
+    assert "secret" not in record.getMessage()
 
 
 @pytest.mark.slow

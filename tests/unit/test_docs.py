@@ -71,7 +71,8 @@ def test_commands_parse(line: str, workplace: Path, monkeypatch: pytest.MonkeyPa
     for path in [value for word, value in pairwise(config) if word == "--config"]:
         if not path.startswith("configs/"):
             (workplace / path).write_text(STUB, encoding="utf-8")
-    if args.resume and "--config" not in config:  # the run brings its own
+    brings_config = args.run if verb == "baselines" else args.resume
+    if brings_config and "--config" not in config:
         (workplace / "saved.yaml").write_text(STUB, encoding="utf-8")
         config = ["--config", "saved.yaml", *config]
     if {"--help", "--print_config"} & set(config):

@@ -1,12 +1,13 @@
 import datetime as dt
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 import pytest
 
-from mlpipe.errors import ConfigError
-from mlpipe.research.baselines import BASELINES, LINEAR_ITERATIONS, BaselineResult, render_table, run_baselines
+from mlpipe.research.baselines import INCLUDED, BaselineResult, run_baselines
+from mlpipe.research.baselines.scikit import LINEAR_ITERATIONS
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
 PARTS = {"train": slice(0, 600), "validation": slice(600, 800), "test": slice(800, 1000)}
@@ -54,14 +55,14 @@ def split(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
     return {part: frame[rows] for part, rows in PARTS.items()}
 
 
-def by_name(results: list[BaselineResult]) -> dict[str, dict[str, float]]:
+def by_name(results: list[BaselineResult]) -> dict[str, Mapping[str, float]]:
     return {result.name: result.metrics["test"] for result in results}
 
 
 def test_binary_with_nulls_dates_and_many_categories() -> None:
     frames = split(table())
     got = by_name(run_baselines(schema(BINARY), frames))
-    assert list(got) == list(BASELINES)
+    assert list(got) == list(INCLUDED)
     share = (frames["train"]["yes"] == "yes").to_numpy().mean()
     truth = (frames["test"]["yes"] == "yes").to_numpy()
     assert got["most_frequent"]["log_loss"] == pytest.approx(-np.log(np.where(truth, share, 1 - share)).mean())
@@ -146,28 +147,8 @@ def test_one_class_in_training_is_answered_all_the_time() -> None:
 def test_an_unsettled_regression_is_told_and_not_warned_about(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mlpipe.research.baselines.LINEAR_ITERATIONS", 1)
+    monkeypatch.setattr("mlpipe.research.baselines.scikit.LINEAR_ITERATIONS", 1)
     with caplog.at_level(logging.INFO):
         run_baselines(schema(BINARY), split(table()), ["linear"])
     assert "had not settled after 1 iterations" in caplog.text
     assert LINEAR_ITERATIONS > 1
-
-
-def test_an_unknown_baseline_has_a_hint() -> None:
-    with pytest.raises(ConfigError, match=r"There is no baseline 'lineer'\. Did you mean 'linear'\?"):
-        run_baselines(schema(BINARY), split(table()), ["lineer"])
-
-
-def test_a_table_of_models_with_different_metrics() -> None:
-    results = [
-        BaselineResult("most_frequent", {"test": {"rmse": 4050.81, "r2": 0.0}}, 0.01),
-        BaselineResult("a", {"test": {"rmse": 0.00001234}}, 12.3),
-        BaselineResult("untested", {}, 0.0),
-    ]
-    assert render_table(results).splitlines() == [
-        "| model         |      rmse |     r2 | seconds |",
-        "|:--------------|----------:|-------:|--------:|",
-        "| most_frequent |    4050.8 | 0.0000 |     0.0 |",
-        "| a             | 1.234e-05 |        |    12.3 |",
-        "| untested      |           |        |     0.0 |",
-    ]
