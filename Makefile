@@ -57,11 +57,12 @@ smoke: $(STAMP) ## table to served model in a temporary folder, by the command l
 DATA ?= data
 .PHONY: bench
 bench: $(STAMP) ## run the benchmarks; DATA names the folder of public tables; they write benchmarks/results/
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench,baselines]'
 	$(BIN)/python benchmarks/flights.py --results benchmarks/results
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+	$(BIN)/python benchmarks/recipe.py --data $(DATA)
 	$(BIN)/python benchmarks/every_table.py --data $(DATA)
 	$(BIN)/python benchmarks/update_readme.py
 

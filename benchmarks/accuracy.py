@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 from tables import PUBLISHED, TABLES
 
 from mlpipe.data.datamodule import TabularDataModule
@@ -69,7 +70,8 @@ def _truth(table: Table) -> Floats:
     frame, task = table.frames["test"], table.schema.task
     values = frame[task.target[0]]
     if task.kind is TaskKind.REGRESSION:
-        return values.to_numpy().astype(np.float64)
+        numbers: Floats = values.cast(pl.Float64).to_numpy()
+        return numbers
     places = {label: index for index, label in enumerate(task.classes)}
     return np.asarray([places[value] for value in values.to_list()], dtype=np.float64)
 
