@@ -82,7 +82,8 @@ def row_losses(metric: str, outputs: Floats, truth: Floats) -> Floats:
         squares: Floats = np.square(outputs.reshape(-1) - truth)
         return squares
     chosen = outputs.reshape(-1) > 0.5 if outputs.reshape(len(truth), -1).shape[1] == 1 else outputs.argmax(axis=1)
-    return (chosen != truth).astype(np.float64)
+    wrong: Floats = np.not_equal(chosen, truth).astype(np.float64)
+    return wrong
 
 
 def verdict(ours: Floats, theirs: Floats) -> str:
