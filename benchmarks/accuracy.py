@@ -139,14 +139,14 @@ def one_table(name: str, args: argparse.Namespace, overrides: list[str]) -> dict
 
 def ranks(scores: dict[str, float], metric: str) -> dict[str, float]:
     """1 for the best; equal scores share a rank."""
-    sign = -1 if metric in HIGHER_IS_BETTER else 1
+    sign = -1 if HIGHER_IS_BETTER[metric] else 1
     ordered = sorted(sign * score for score in scores.values())
     return {name: ordered.index(sign * s) + (ordered.count(sign * s) + 1) / 2 for name, s in scores.items()}
 
 
 def normalised(scores: dict[str, float], metric: str) -> dict[str, float]:
     """1 for the best, 0 for the median or worse."""
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
     values = {name: sign * score for name, score in scores.items()}
     best, middle = max(values.values()), statistics.median(values.values())
     return {

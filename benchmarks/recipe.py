@@ -54,7 +54,7 @@ def better(name: str, metric: str, runs: dict[str, list[float]]) -> float | None
     base = runs["default"]
     if name not in runs or len(base) < 2:
         return None
-    sign = 1 if metric in HIGHER_IS_BETTER else -1
+    sign = 1 if HIGHER_IS_BETTER[metric] else -1
     spread = statistics.stdev(base) or 1e-9
     return sign * (statistics.mean(runs[name]) - statistics.mean(base)) / spread
 

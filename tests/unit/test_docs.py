@@ -23,7 +23,7 @@ from mlpipe.training.parser import GROUPS, known_keys, parse_config
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/usage.md", "docs/architecture.md")
+PAGES = ("README.md", "docs/usage.md", "docs/architecture.md", "docs/recipe.md")
 RECORDS = {"data": DataConfig, "data.read": ReadOptions, "data.split": SplitConfig, **GROUPS}
 STUB = "data: {path: table.csv, target: y}\n"
 UPDATE = runpy.run_path(str(ROOT / "benchmarks" / "update_readme.py"))
@@ -160,10 +160,11 @@ def test_links_lead_somewhere(page: str) -> None:
             assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def test_readme_shows_the_figures_that_were_measured() -> None:
-    readme = text_of("README.md")
-    assert UPDATE["marked"](readme), "README.md has no markers for results"
-    for name, content in UPDATE["marked"](readme).items():
+@pytest.mark.parametrize("page", [page.relative_to(ROOT).as_posix() for page in UPDATE["PAGES"]])
+def test_a_page_shows_the_figures_that_were_measured(page: str) -> None:
+    text = text_of(page)
+    assert UPDATE["marked"](text), f"{page} has no markers for results"
+    for name, content in UPDATE["marked"](text).items():
         assert content == (RESULTS / f"{name}.md").read_text(encoding="utf-8"), "run benchmarks/update_readme.py"
 
 
