@@ -46,6 +46,18 @@ class TrainingError(MlpipeError, RuntimeError):
     """Training cannot go on, for example because the loss is not finite."""
 
 
+def closest(name: str, options: Iterable[str]) -> str | None:
+    """The option that is written most like `name`, whatever the case of its letters; None if none is close.
+
+    Examples:
+        >>> closest("Prise", ["price", "carat"]), closest("zzz", ["price", "carat"])
+        ('price', None)
+    """
+    lowered = {option.lower(): option for option in options}
+    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[close[0]] if close else None
+
+
 def did_you_mean(name: str, options: Iterable[object]) -> str:
     """The end of an error sentence: the closest of `options`, or all of them if none is close.
 
@@ -65,9 +77,7 @@ def did_you_mean(name: str, options: Iterable[object]) -> str:
     names = sorted({str(option) for option in options})
     if not names:
         return ""
-    lowered = {option.lower(): option for option in names}
-    close = difflib.get_close_matches(str(name).lower(), list(lowered), n=1, cutoff=0.6)
-    if close:
-        return f" Did you mean {lowered[close[0]]!r}?"
+    if meant := closest(name, names):
+        return f" Did you mean {meant!r}?"
     shown = ", ".join(names[:20]) + (f", … ({len(names)} in all)" if len(names) > 20 else "")
     return f" There are: {shown}."

@@ -7,6 +7,7 @@ offers (several `--config`, dotted overrides, `--print_config`, environment vari
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from mlpipe.features.config import FeaturesConfig
 from mlpipe.models import TransformerConfig
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.tracking import TrackingConfig
+from mlpipe.training.variables import PREFIX, refuse_unknown_variables
 
 GROUPS: dict[str, type[Any]] = {
     "data": DataConfig,
@@ -83,7 +85,7 @@ class ConfigCLI(LightningCLI):
                 "description": "Train a model as a config says. Later --config files and flags win.",
                 "exit_on_error": False,
                 "default_env": True,
-                "env_prefix": "MLPIPE",
+                "env_prefix": PREFIX,
                 "allow_abbrev": False,
             },
             args=list(args),
@@ -117,10 +119,12 @@ def parse_config(args: Sequence[str]) -> RunConfig:
     """Parse the arguments of `mlpipe fit`.
 
     Raises:
-        ConfigError: A file, key or value is wrong.
+        ConfigError: A file, key or value is wrong, or an environment variable looks like a key and is none.
         SystemExit: `--help` or `--print_config` has been printed.
     """
     _check_files(args)
+    if not {"-h", "--help"} & set(args):
+        refuse_unknown_variables(os.environ, known_keys())
     cli = ConfigCLI(args)
     init: Namespace = cli.config_init
     with one_sentence():

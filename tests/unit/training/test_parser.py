@@ -88,6 +88,18 @@ class TestWhatWins:
         config = parse_config(["--config", "base.yaml"])
         assert (config.model.width, config.model.num_layers) == (32, 3)
 
+    def test_an_environment_variable_that_sets_no_key_is_refused(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("MLPIPE_MODEL__WIDHT", "8")
+        sentence = "The environment variable 'MLPIPE_MODEL__WIDHT' sets no key. Did you mean 'MLPIPE_MODEL__WIDTH'?"
+        assert refusal() == sentence
+        with pytest.raises(ConfigError, match="MLPIPE_MODEL__WIDHT"):
+            config_from_file(Path("base.yaml"))
+        with pytest.raises(SystemExit):
+            parse_config(["--help"])
+        assert "--model.width" in capsys.readouterr().out
+
 
 class TestCallbacks:
     @pytest.fixture(autouse=True)
