@@ -212,7 +212,9 @@ def _wrong_value(key: str, text: str) -> str:
         return f"`{key}`: {found['path']!r}: {found['why']}."
     if found := re.search(r"Subtypes: \[(?P<types>.*?)\] Errors: .* Given value: (?P<value>.*)", text):
         types = re.sub(r"<class '(?:\w+\.)*(\w+)'>|typing\.Literal\[(.*?)\]", r"\1\2", found["types"])
-        return f"`{key}` is {found['value']}; it has to be one of: {types.replace('NoneType', 'null')}."
+        # Words without quotes, as YAML takes them; numbers that are allowed as text too are there twice.
+        words = dict.fromkeys(word.strip("'") for word in types.replace("NoneType", "null").split(", "))
+        return f"`{key}` is {found['value']}; it has to be one of: {', '.join(words)}."
     if found := re.match(r"Expected an? <class '(?:\w+\.)*(?P<type>\w+)'>. Got value: (?P<value>.*)", text):
         return f"`{key}` is {found['value']!r}; it has to be of the type {found['type']}."
     return f"`{key}`: {text}"
