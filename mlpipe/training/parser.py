@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -26,6 +27,7 @@ from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.models import TransformerConfig
 from mlpipe.training.config import TrainingConfig
+from mlpipe.training.configfile import check_config_files, looks_like_table
 from mlpipe.training.tracking import TrackingConfig
 from mlpipe.training.variables import PREFIX, refuse_unknown_variables
 
@@ -122,7 +124,7 @@ def parse_config(args: Sequence[str]) -> RunConfig:
         ConfigError: A file, key or value is wrong, or an environment variable looks like a key and is none.
         SystemExit: `--help` or `--print_config` has been printed.
     """
-    _check_files(args)
+    check_config_files(args)
     if not {"-h", "--help"} & set(args):
         refuse_unknown_variables(os.environ, known_keys())
     cli = ConfigCLI(args)
@@ -138,25 +140,6 @@ def parse_config(args: Sequence[str]) -> RunConfig:
         seed=seed,
         text=text,
     )
-
-
-def _check_files(args: Sequence[str]) -> None:
-    """Refuse a config file that holds no keys; jsonargparse would say so without naming the file."""
-    for index, word in enumerate(args):
-        if word in ("-c", "--config"):
-            path = Path(*args[index + 1 : index + 2])
-        elif word.startswith("--config="):
-            path = Path(word.removeprefix("--config="))
-        else:
-            continue
-        if not path.is_file():
-            continue  # jsonargparse names it
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path} is no YAML file: {' '.join(str(error).split())}.") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"{path} holds no keys; a config is YAML with groups such as `data:` and `model:`.")
 
 
 @contextmanager
@@ -180,6 +163,8 @@ def explain(message: str) -> str:
         "Unknown key 'model.widht'. Did you mean 'model.width'?"
     """
     text = re.sub(r"^(Validation failed: |error: )+", "", " ".join(message.split()))
+    if found := re.match(r"unrecognized arguments: (?P<word>[^-].*?)(?: -|$)", text):
+        return _lost_word(found["word"])
     for pattern in (
         r"Group '(?P<group>[\w.]+)' does not accept (?:nested key|option) '(?P<key>[\w.]+)'",
         r"[Kk]ey \"(?P<key>[\w.]+)\" is not expected",
@@ -197,6 +182,16 @@ def explain(message: str) -> str:
     if found := re.match(r"Parser key \"(?P<key>[\w.]+)\": (?P<rest>.*)", text):
         return _wrong_value(found["key"], found["rest"])
     return text
+
+
+def _lost_word(word: str) -> str:
+    """A word that belongs to no option: a table, a config, something else."""
+    quoted = shlex.quote(word)
+    if looks_like_table(word):
+        return f"{word} is a table, no config; `mlpipe init {quoted} --target COLUMN` writes one for it."
+    if Path(word).suffix.lower() in (".yaml", ".yml"):
+        return f"{word} belongs to no option; a config is given by `--config {quoted}`."
+    return f"{word!r} belongs to no option; `mlpipe fit --help` shows what there is."
 
 
 def _unknown(key: str) -> str:
