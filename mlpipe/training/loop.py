@@ -118,10 +118,12 @@ def train(
     }
     if resume:
         _check_resumable(last, module, arguments["max_epochs"])
-    with quiet_lightning(), _trainer_errors():
-        runner = L.Trainer(**arguments)
+    with quiet_lightning():
+        with _trainer_errors(MisconfigurationException, ValueError):
+            runner = L.Trainer(**arguments)
         started = time.perf_counter()
-        interrupted = _fit(runner, module, data, last if resume else None)
+        with _trainer_errors(MisconfigurationException):
+            interrupted = _fit(runner, module, data, last if resume else None)
         seconds = time.perf_counter() - started
     best = checkpoints / "best.ckpt"
     if not best.is_file() and not last.is_file():
@@ -167,11 +169,11 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
 
 
 @contextmanager
-def _trainer_errors() -> Iterator[None]:
+def _trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
     """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config."""
     try:
         yield
-    except MisconfigurationException as error:
+    except kinds as error:
         sentence = " ".join(str(error).split("\n")[0].split())
         raise ConfigError(f"`trainer`: {sentence}") from error
 

@@ -307,6 +307,12 @@ def test_there_must_be_something_to_resume_from(tmp_path: Path) -> None:
         train(data_for(TaskKind.BINARY), TINY, TrainingConfig(), QUIET, checkpoints=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize(("key", "value"), [("accelerator", "gpuu"), ("strategy", "dpp"), ("devices", 0)])
+def test_what_the_trainer_does_not_know_is_refused_in_its_words(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=rf"^`trainer`: .*{value}"):
+        fit(tmp_path, trainer={key: value})
+
+
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"`trainer\.max_epochs`"):
         fit(tmp_path, trainer={"max_epochs": -1})
