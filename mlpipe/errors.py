@@ -46,6 +46,16 @@ class TrainingError(MlpipeError, RuntimeError):
     """Training cannot go on, for example because the loss is not finite."""
 
 
+def how_many(count: int, one: str, many: str | None = None) -> str:
+    """A number and what it counts, in the singular or the plural; `many` is `one` with an s if it is not given.
+
+    Examples:
+        >>> how_many(1, "row"), how_many(2_500, "row"), how_many(0, "row has", "rows have")
+        ('1 row', '2,500 rows', '0 rows have')
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
 def closest(name: str, options: Iterable[str]) -> str | None:
     """The option that is written most like `name`, whatever the case of its letters; None if none is close.
 

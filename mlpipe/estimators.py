@@ -29,7 +29,7 @@ from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
-from mlpipe.errors import BundleError, ConfigError, DataError
+from mlpipe.errors import BundleError, ConfigError, DataError, how_many
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
@@ -102,7 +102,9 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         extra = {TARGET: np.asarray(y), **({} if sample_weight is None else {WEIGHT: np.asarray(sample_weight)})}
         for name, values in extra.items():
             if values.ndim != 1 or len(values) != len(frame):
-                raise DataError(f"X has {len(frame):,} rows, but {name.strip('_')} has the shape {values.shape}.")
+                raise DataError(
+                    f"X has {how_many(len(frame), 'row')}, but {name.strip('_')} has the shape {values.shape}."
+                )
         frame = frame.with_columns(pl.Series(name, values.tolist(), strict=False) for name, values in extra.items())
         target = frame[TARGET].fill_nan(None) if frame[TARGET].dtype.is_float() else frame[TARGET]
         if nulls := target.null_count():

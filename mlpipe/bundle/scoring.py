@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlpipe.data.read import ReadOptions, scan
-from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.features.frame import count_unreadable
 from mlpipe.schema import Schema
 
@@ -102,7 +102,8 @@ def score_file(
             left.set()
         part.replace(out)
     for name, count in sum(map(Counter, unreadable), Counter()).items():
-        logger.warning("%s: %d values of %r could not be read and were taken as missing.", data, count, name)
+        rest = f"of {name!r} could not be read and {'was' if count == 1 else 'were'} taken as missing"
+        logger.warning("%s: %s %s.", data, how_many(count, "value"), rest)
     return sum(heights)
 
 

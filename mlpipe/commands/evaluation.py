@@ -11,7 +11,7 @@ import polars as pl
 
 from mlpipe.bundle.export import load_run
 from mlpipe.commands.tables import print_metrics
-from mlpipe.data.load import Part, load_table, read_labelled
+from mlpipe.data.load import Part, dropped_sentence, load_table, read_labelled
 from mlpipe.errors import DataError
 from mlpipe.models import member_average
 from mlpipe.schema import TaskKind
@@ -58,5 +58,5 @@ def _rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Pa
     schema = load_run(directory.path).schema
     frame, dropped = read_labelled(data, schema, config.data.read, config.data.target_map)
     if dropped:
-        logger.warning("%s: %d rows have no target and are left out.", data, dropped)
+        logger.warning(dropped_sentence(data, dropped))
     return frame, data

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, how_many
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def run(args: argparse.Namespace) -> int:
     config = _config(args)
     table = load_table(config)
     num_rows = sum(len(frame) for frame in table.frames.values())
-    print(f"{args.data}: {num_rows:,} rows, {len(table.schema.columns)} columns ({table.read.format})\n")
+    size = f"{how_many(num_rows, 'row')}, {how_many(len(table.schema.columns), 'column')}"
+    print(f"{args.data}: {size} ({table.read.format})\n")
     print(_columns_as_text(table.schema))
     print(f"\nTask: {table.schema.task.kind}, target {', '.join(map(repr, table.schema.task.target))}")
     print_parts(table.balance)

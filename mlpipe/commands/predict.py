@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import signal
 
+from mlpipe.errors import how_many
+
 
 def run(args: argparse.Namespace) -> int:
     """Write the predictions of `--data` to `--out`."""
@@ -14,5 +16,5 @@ def run(args: argparse.Namespace) -> int:
     # machine that once never ended. Set anew, Python's is the only one.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
     rows = Predictor.load(args.bundle).predict_file(args.data, args.out, overwrite=args.force)
-    print(f"{rows:,} predictions in {args.out}")
+    print(f"{how_many(rows, 'prediction')} in {args.out}")
     return 0

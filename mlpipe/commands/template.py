@@ -13,6 +13,7 @@ import yaml
 
 from mlpipe.data.config import DataConfig
 from mlpipe.data.read import ReadOptions
+from mlpipe.errors import how_many
 from mlpipe.schema import Column, Kind, Role, Schema
 
 #: The defaults that are changed most often, commented out. `tests/unit/commands/test_init.py` holds them to the
@@ -64,7 +65,7 @@ def render_config(name: str, config: DataConfig, schema: Schema, read: ReadOptio
     return "\n".join(
         [
             f"# mlpipe fit --config {name}",
-            f"# Written by `mlpipe init`; the table had {num_rows:,} rows with a target.",
+            f"# Written by `mlpipe init`; the table had {how_many(num_rows, 'row')} with a target.",
             "# `mlpipe fit --help` explains every key.",
             "seed_everything: 0",
             "",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mlpipe.data.guess import SEPARATORS, Record, guess_header, guess_separator, read_records
-from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 
 #: Records by which the separator and the header are guessed.
 GUESS_RECORDS = 1_000
@@ -78,7 +78,8 @@ def find_dialect(
     if columns is not None:
         names = list(columns)
         if len(names) != width:
-            raise DataError(f"`data.read.columns` has {len(names)} names, but {name} has {_fields(width)} a row.")
+            given, there = how_many(len(names), "name"), how_many(width, "field")
+            raise DataError(f"`data.read.columns` has {given}, but {name} has {there} a row.")
     elif header:
         names = _header_names(rows, width)
     else:
@@ -120,7 +121,8 @@ def refuse_ragged(name: str, records: Iterable[Record], dialect: Dialect) -> Non
             many = len(row) > expected
             hint = "a separator within a field needs quotes" if many else "a lone quote? `data.read.quote: ''`"
             raise DataError(
-                f"{name}: line {line} has {_fields(len(row))}, but there are {expected} columns; mend it ({hint})."
+                f"{name}: line {line} has {how_many(len(row), 'field')}, but there are {how_many(expected, 'column')}; "
+                f"mend it ({hint})."
             )
 
 
@@ -151,8 +153,8 @@ def _refuse_other_start(name: str, records: Sequence[Record], width: int, header
     if header and len(first) not in (width, width - 1):
         start = next(line for line, row in records if len(row) == width)
         raise DataError(
-            f"{name}: line {first_line} has {_fields(len(first))}, but most lines have {width}; if the table starts "
-            f"further down, say `data.read.skip_rows: {start - 1}`."
+            f"{name}: line {first_line} has {how_many(len(first), 'field')}, but most lines have {width}; if the table "
+            f"starts further down, say `data.read.skip_rows: {start - 1}`."
         )
 
 
@@ -165,10 +167,6 @@ def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
         ):
             return True
     return False
-
-
-def _fields(count: int) -> str:
-    return "1 field" if count == 1 else f"{count} fields"
 
 
 def _shorten(names: Sequence[str]) -> str:

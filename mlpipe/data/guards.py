@@ -121,8 +121,8 @@ def duplicate_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> li
         share = count / sample.height
         if share >= FEW_DUPLICATES:
             warnings.append(
-                f"{count:,} of {sample.height:,} {part} rows ({share:.1%}) have the same features as a training row; "
-                "if they come from one source, split by `data.group`."
+                f"{count:,} of {sample.height:,} {part} rows ({share:.1%}) {'has' if count == 1 else 'have'} the same "
+                "features as a training row; if they come from one source, split by `data.group`."
             )
     return warnings
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from mlpipe.data.dates import has_clock, has_zone
 from mlpipe.data.profile import NESTED, Profile
+from mlpipe.errors import how_many
 from mlpipe.schema import Column, Kind, Role
 
 #: Below so many rows, values that are all different prove nothing.
@@ -31,7 +32,7 @@ def decide(name: str, profile: Profile) -> Column:
     kind, role, reason, extra = _decide(name, profile)
     missing = profile.rows - profile.present
     if missing and profile.present and role is not Role.IGNORED:
-        reason += f"; {missing:,} of {profile.rows:,} rows have none"
+        reason += f"; {missing:,} of {profile.rows:,} rows {'has' if missing == 1 else 'have'} none"
     return Column(
         name=name,
         kind=kind,
@@ -158,7 +159,7 @@ def _decide_text(profile: Profile) -> _Decision:
             reason = f"{profile.different} different texts of digits: codes, not quantities"
             return Kind.CATEGORICAL, Role.FEATURE, reason, {}
         others = profile.present - profile.numbers
-        reason = "text that holds numbers" + (f"; {others:,} that are none count as missing" if others else "")
+        reason = "text that holds numbers" + (f"; {_missing(others)}" if others else "")
         return Kind.NUMERIC, Role.FEATURE, reason, {}
     if profile.clocks >= MOST * filled:
         return Kind.DURATION, Role.FEATURE, "text that holds times such as 12:30, read as seconds", {}
@@ -178,9 +179,13 @@ def _decide_date(profile: Profile, format_: str, count: int) -> _Decision:
     if rivals:
         reason += f" ({rivals[0]} would fit as well)"
     if others := profile.filled - count:
-        reason += f"; {others:,} that are none count as missing"
+        reason += f"; {_missing(others)}"
     kind = Kind.DATETIME if has_clock(format_) else Kind.DATE
     return kind, Role.FEATURE, reason, {"format": format_, "time_zone": _zone(profile, format_)}
+
+
+def _missing(others: int) -> str:
+    return how_many(others, "that is none counts as missing", "that are none count as missing")
 
 
 def _zone(profile: Profile, format_: str | None) -> str | None:

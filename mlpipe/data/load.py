@@ -21,7 +21,7 @@ from mlpipe.data.infer import drop_null_targets, infer_schema
 from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
-from mlpipe.errors import DataError, did_you_mean
+from mlpipe.errors import DataError, did_you_mean, how_many
 from mlpipe.features.target import TargetCodec
 from mlpipe.schema import Role, Schema
 
@@ -162,13 +162,13 @@ def read_source(config: DataConfig) -> Source:
         source=source,
     )
     frame, dropped = drop_null_targets(frame.with_row_index(_NUMBER), schema)
-    warnings = [_dropped_sentence(source, dropped)] if dropped else []
+    warnings = [dropped_sentence(source, dropped)] if dropped else []
 
     others: dict[Part, pl.DataFrame] = {}
     for part, path in (("validation", config.validation), ("test", config.test)):
         if path is not None:
             others[part], dropped = read_labelled(path, schema, options, config.target_map)
-            warnings += [_dropped_sentence(path, dropped)] if dropped else []
+            warnings += [dropped_sentence(path, dropped)] if dropped else []
     return Source(
         name=source,
         schema=schema,
@@ -200,7 +200,7 @@ def read_labelled(
             raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
     frame, dropped = drop_null_targets(map_labels(frame, schema.task.target, target_map), schema)
     if frame.is_empty():
-        raise DataError(f"{path}: no row has a target; {dropped:,} have none.")
+        raise DataError(f"{path}: none of its {how_many(dropped, 'row')} has a target.")
     TargetCodec(schema.task).encode(frame, path)  # here, where the file's name is known
     return frame, dropped
 
@@ -215,5 +215,7 @@ def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
 
 
-def _dropped_sentence(path: str, count: int) -> str:
-    return f"{path}: {count:,} rows have no target and are left out."
+def dropped_sentence(path: str, count: int) -> str:
+    """What is said of rows without a target."""
+    what = how_many(count, "row has no target and is left out", "rows have no target and are left out")
+    return f"{path}: {what}."

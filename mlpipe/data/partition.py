@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.features.sample import mix
 from mlpipe.features.typed import category, number, typed
 from mlpipe.schema import Column, Kind
@@ -194,7 +194,8 @@ def time_ranks(frame: pl.DataFrame, column: Column) -> Positions:
     ranks = frame.select(expression.rank("dense")).to_series()
     if ranks.null_count():
         raise DataError(
-            f"Column {column.name!r}, by which `data.time` orders the rows, has no time in {ranks.null_count():,} rows."
+            f"Column {column.name!r}, by which `data.time` orders the rows, has no time in "
+            f"{how_many(ranks.null_count(), 'row')}."
         )
     times: Positions = ranks.cast(pl.Int64).to_numpy()
     return times

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlpipe.data.partition import PARTS, by_column, by_group, by_time, codes, draw
-from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.features.typed import category, number
 from mlpipe.schema import Column, Role, Schema, TaskKind
 
@@ -121,7 +121,7 @@ def split_rows(frame: pl.DataFrame, schema: Schema, config: SplitConfig = SplitC
     for name, wanted in asked.items():
         if wanted and len(getattr(split, name)) == 0:
             raise DataError(
-                f"The {method} split of {frame.height:,} rows leaves none for {name}; change `data.split`"
+                f"The {method} split of {how_many(frame.height, 'row')} leaves none for {name}; change `data.split`"
                 f"{'' if name == 'train' else f', or set `data.split.{name}: 0` to do without'}."
             )
     return split

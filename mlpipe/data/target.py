@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mlpipe.data.profile import NESTED, Profile
-from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.schema import Label, Task, TaskKind
 
 #: Whole numbers are classes if there are no more different ones than this, else quantities.
@@ -141,7 +141,7 @@ def _refuse_useless(name: str, profile: Profile, source: str) -> None:
     if isinstance(profile.dtype, NESTED):
         raise DataError(f"{where} holds {profile.dtype} values; a target has one value a row.")
     if profile.filled == 0:
-        raise DataError(f"{where} has no value in any of its {profile.rows:,} rows.")
+        raise DataError(f"{where} has no value in any of its {how_many(profile.rows, 'row')}.")
     if profile.constant:
         raise DataError(f"{where} has the same value in every row; there is nothing to learn.")
     if profile.dtype.is_temporal():

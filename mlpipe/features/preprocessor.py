@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mlpipe.arrays import Arrays
-from mlpipe.errors import DataError, did_you_mean
+from mlpipe.errors import DataError, did_you_mean, how_many
 from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
@@ -307,7 +307,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
         wrong = weights.null_count() + int((weights < 0).sum())
         if wrong:
-            raise DataError(f"The weight column {column.name!r} is null or negative in {wrong:,} rows.")
+            raise DataError(f"The weight column {column.name!r} is null or negative in {how_many(wrong, 'row')}.")
         return weights.cast(pl.Float32).to_numpy(writable=True)
 
 

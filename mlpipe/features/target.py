@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from mlpipe.errors import DataError, did_you_mean
+from mlpipe.errors import DataError, did_you_mean, how_many
 from mlpipe.features.categorical import vocabulary_ids
 from mlpipe.features.numeric import Standardise
 from mlpipe.features.typed import boolean, category, number, refuse_nested
@@ -122,7 +122,8 @@ class TargetCodec:
         values = _column(frame, self.task.target[0], source)
         read = values.to_frame("v").select(number(pl.col("v"), values.dtype)).to_series()
         if read.null_count():
-            raise DataError(f"{source}: {_rows(read.null_count())} no number in the target column {values.name!r}.")
+            without = how_many(read.null_count(), "row has", "rows have")
+            raise DataError(f"{source}: {without} no number in the target column {values.name!r}.")
         numbers = read.to_numpy()
         if self.transform == "none":
             return numbers
@@ -146,12 +147,13 @@ class TargetCodec:
         texts = values.to_frame("v").select(read(pl.col("v"), values.dtype)).to_series()
         ids = vocabulary_ids([label_text(label) for label in classes], pl.String())(texts)
         if nulls := int((ids == NULL_ID).sum()):
-            raise DataError(f"{source}: {_rows(nulls)} no label in the target column {values.name!r}.")
+            without = how_many(nulls, "row has", "rows have")
+            raise DataError(f"{source}: {without} no label in the target column {values.name!r}.")
         if (unknown := (ids == UNSEEN_ID).arg_true()).len():
             label = values[int(unknown[0])]
             raise DataError(
                 f"{source}: label {label!r} in the target column {values.name!r} is none of the classes "
-                f"({_rows(len(unknown))} such a label).{did_you_mean(str(label), classes)}"
+                f"({how_many(len(unknown), 'row has', 'rows have')} such a label).{did_you_mean(str(label), classes)}"
             )
         return (ids - FIRST_CATEGORY_ID).cast(pl.Int64).to_numpy(writable=True)
 
@@ -172,7 +174,3 @@ def _column(frame: pl.DataFrame, name: str, source: str) -> pl.Series:
         raise DataError(f"{source}: there is no target column {name!r}.{did_you_mean(name, frame.columns)}")
     refuse_nested(name, frame.schema[name])
     return frame[name]
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row has" if count == 1 else f"{count:,} rows have"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from mlpipe import errors
-from mlpipe.errors import InputError, MlpipeError, did_you_mean
+from mlpipe.errors import InputError, MlpipeError, did_you_mean, how_many
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,17 @@ def test_did_you_mean_lists_at_most_twenty() -> None:
     sentence = did_you_mean("zzzzzz", [f"column_{i:03}" for i in range(30)])
     assert sentence.count("column_") == 20
     assert sentence.endswith(", … (30 in all).")
+
+
+@pytest.mark.parametrize(
+    ("count", "words", "expected"),
+    [
+        (0, ["row"], "0 rows"),
+        (1, ["row"], "1 row"),
+        (12_345, ["row"], "12,345 rows"),
+        (1, ["row has", "rows have"], "1 row has"),
+        (2, ["row has", "rows have"], "2 rows have"),
+    ],
+)
+def test_how_many(count: int, words: list[str], expected: str) -> None:
+    assert how_many(count, *words) == expected

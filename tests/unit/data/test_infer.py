@@ -147,14 +147,15 @@ def test_a_zone_and_the_order_of_an_enum_are_kept() -> None:
 def test_missing_values_are_counted() -> None:
     column = infer([None, *range(1, N)])["x"]
     assert column.nullable
-    assert "1 of 200 rows have none" in column.reason
+    assert "1 of 200 rows has none" in column.reason
+    assert "2 of 200 rows have none" in infer([None, None, *range(2, N)])["x"].reason
     assert not infer([i % 3 for i in INDEX])["x"].nullable
 
 
 def test_junk_in_numbers_is_counted() -> None:
     values = [f"{i}.5" for i in range(1_000)]
     values[7] = "see note"
-    assert infer(values)["x"].reason == "text that holds numbers; 1 that are none count as missing"
+    assert infer(values)["x"].reason == "text that holds numbers; 1 that is none counts as missing"
     values[8:30] = ["see note"] * 22
     assert infer(values)["x"].kind is not Kind.NUMERIC
 

@@ -128,7 +128,7 @@ class TestText:
         path = write(tmp_path, "1,x\n2,y\n")
         assert read(path).columns == ["column_1", "column_2"]
         assert read(path, columns=["n", "s"]).columns == ["n", "s"]
-        with pytest.raises(DataError, match=r"has 1 names, but .*table.csv has 2 fields a row"):
+        with pytest.raises(DataError, match=r"has 1 name, but .*table.csv has 2 fields a row"):
             read(path, columns=["n"])
 
     def test_names_may_replace_a_header(self, tmp_path: Path) -> None:

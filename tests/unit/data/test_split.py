@@ -199,7 +199,7 @@ def test_methods_need_their_columns() -> None:
         split(table(who=["a", "b"] * 100), {"group": "who"})
     with pytest.raises(DataError, match=r"`data.time` splits, has 2 different values"):
         split(table(t=[1.0, 2.0] * 100), {"time": "t"})
-    with pytest.raises(DataError, match=r"'t', by which `data.time` orders the rows, has no time in 1 rows"):
+    with pytest.raises(DataError, match=r"'t', by which `data.time` orders the rows, has no time in 1 row\.$"):
         split(table(t=[None, *map(float, range(N - 1))]), {"time": "t"})
 
 
