@@ -26,10 +26,11 @@ from mlpipe.bundle.ensemble import read_contents
 from mlpipe.bundle.format import write_bundle
 from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
+from mlpipe.data.frames import as_polars, has_names, with_targets
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
-from mlpipe.errors import BundleError, ConfigError, DataError, how_many
+from mlpipe.errors import BundleError, ConfigError, DataError
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
@@ -37,7 +38,6 @@ from mlpipe.schema import Role, reject_unknown_keys
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import train
 
-TARGET, WEIGHT = "__target__", "__weight__"
 QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
 
 
@@ -83,7 +83,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
 
         Args:
             X: (T, columns) Polars or pandas frame, or array.
-            y: (T,) labels or values.
+            y: (T,) labels or values. The name of a Series is that of the target in the model card and in messages.
             sample_weight: (T,) weights.
 
         Raises:
@@ -99,22 +99,13 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             )
         frame = as_polars(X)
         self._set_features_in(X, frame)
-        extra = {TARGET: np.asarray(y), **({} if sample_weight is None else {WEIGHT: np.asarray(sample_weight)})}
-        for name, values in extra.items():
-            if values.ndim != 1 or len(values) != len(frame):
-                raise DataError(
-                    f"X has {how_many(len(frame), 'row')}, but {name.strip('_')} has the shape {values.shape}."
-                )
-        frame = frame.with_columns(pl.Series(name, values.tolist(), strict=False) for name, values in extra.items())
-        target = frame[TARGET].fill_nan(None) if frame[TARGET].dtype.is_float() else frame[TARGET]
-        if nulls := target.null_count():
-            raise DataError(f"y has no value in {nulls:,} of its {len(frame):,} rows; leave these out of X and y.")
+        frame, target, weight = with_targets(frame, y, sample_weight)
         schema = infer_schema(
             frame,
-            TARGET,
+            target,
             task=self._task or self._classification_task(y),
             columns=dict(self.columns or {}),
-            weight=WEIGHT if sample_weight is not None else None,
+            weight=weight,
             source="X",
         )
         split = split_rows(
@@ -197,13 +188,13 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         check_is_fitted(self, "predictor_")
         frame = as_polars(X)
         # A frame's columns go by their names: preprocessing names the one that is missing.
-        if not _has_names(X) and frame.width != self.n_features_in_:
+        if not has_names(X) and frame.width != self.n_features_in_:
             raise DataError(f"X has {frame.width} columns; this model was fitted on {self.n_features_in_}.")
         return self.predictor_.values(frame)
 
     def _set_features_in(self, X: Any, frame: pl.DataFrame) -> None:
         self.n_features_in_ = frame.width
-        if _has_names(X):
+        if has_names(X):
             self.feature_names_in_ = np.array(frame.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
@@ -280,26 +271,3 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
         kind = self.predictor_.schema.task.kind
         if kind != "regression":
             raise DataError(f"The bundle is for {kind}, not for regression.")
-
-
-def as_polars(X: Any) -> pl.DataFrame:
-    """A table of any of the supported types as a Polars frame; an array's columns are x0, x1, ….
-
-    Raises:
-        DataError: It is none of those types, or not two-dimensional.
-    """
-    if isinstance(X, pl.LazyFrame):
-        return X.collect()
-    if isinstance(X, pl.DataFrame):
-        return X
-    if type(X).__module__.partition(".")[0] == "pandas" and _has_names(X):
-        frame: pl.DataFrame = pl.from_pandas(X.rename(columns=str))
-        return frame
-    values = np.asarray(X)
-    if values.ndim != 2:
-        raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")
-    return pl.DataFrame({f"x{i}": values[:, i].tolist() for i in range(values.shape[1])}, strict=False)
-
-
-def _has_names(X: Any) -> bool:
-    return hasattr(type(X), "columns")  # asked of the type: a LazyFrame would have to resolve its plan for it

@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_score
 
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.errors import ConfigError, DataError, MlpipeError
-from mlpipe.estimators import TransformerClassifier, TransformerRegressor, as_polars
+from mlpipe.estimators import TransformerClassifier, TransformerRegressor
 
 ROWS = 240
 TINY: dict[str, Any] = {
@@ -118,6 +118,17 @@ def test_labels_may_be_a_list_or_a_series(wrap: Any, fitted: TransformerClassifi
     np.testing.assert_array_equal(model.predict_proba(X), fitted.predict_proba(X))
 
 
+def test_the_card_calls_the_target_as_its_series_is(tmp_path: Path) -> None:
+    shortest = regressor(trainer={"max_epochs": 1, "accelerator": "cpu"}).fit(X, pd.Series(PRICE, name="price"))
+    card = (shortest.save(tmp_path / "bundle") / "model_card.md").read_text()
+    assert "Predicts `price`" in card
+
+
+def test_messages_call_the_target_as_its_series_is() -> None:
+    with pytest.raises(DataError, match="The target 'price' in X has the same value in every row"):
+        regressor().fit(X, pd.Series(np.ones(ROWS), name="price"))
+
+
 def test_more_than_two_classes() -> None:
     y = np.array(["low", "middle", "high"])[np.digitize(X["weight"].to_numpy(), [-0.5, 0.5])]
     model = classifier(trainer={"max_epochs": 10, "accelerator": "cpu"}).fit(X, y)
@@ -210,11 +221,11 @@ def test_a_fitted_estimator_survives_pickling(fitted: TransformerClassifier) -> 
 class TestMistakes:
     @pytest.mark.parametrize(("y", "shape"), [(POSITIVE[:-1], r"\(239,\)"), (POSITIVE[:, None], r"\(240, 1\)")])
     def test_x_and_y_of_different_lengths(self, y: Any, shape: str) -> None:
-        with pytest.raises(DataError, match=f"X has 240 rows, but target has the shape {shape}"):
+        with pytest.raises(DataError, match=f"X has 240 rows, but y has the shape {shape}"):
             classifier().fit(X, y)
 
     def test_x_and_weights_of_different_lengths(self) -> None:
-        with pytest.raises(DataError, match=r"X has 240 rows, but weight has the shape \(3,\)"):
+        with pytest.raises(DataError, match=r"X has 240 rows, but sample_weight has the shape \(3,\)"):
             classifier().fit(X, POSITIVE, sample_weight=[1, 2, 3])
 
     @pytest.mark.parametrize("y", [[None, *(["a", "b"] * 119), "a"], np.r_[np.nan, PRICE[1:]]])
@@ -239,7 +250,6 @@ class TestMistakes:
     def test_no_table(self, fitted: TransformerClassifier) -> None:
         with pytest.raises(DataError, match=r"X has the shape \(3,\); it has to be a table"):
             fitted.predict(np.zeros(3))
-        assert as_polars([[1, 2], [3, 4]]).columns == ["x0", "x1"]
 
     @pytest.mark.parametrize("method", ["predict", "predict_proba", "save"])
     def test_not_fitted(self, method: str, tmp_path: Path) -> None:

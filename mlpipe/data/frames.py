@@ -1,0 +1,80 @@
+"""Tables that a program holds already, of whichever library, as Polars frames; the estimators' way in."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from mlpipe.errors import DataError, how_many
+
+
+def as_polars(X: Any) -> pl.DataFrame:
+    """A table of any of the supported types as a Polars frame; an array's columns are x0, x1, ….
+
+    Raises:
+        DataError: It is none of those types, or not two-dimensional.
+    """
+    if isinstance(X, pl.LazyFrame):
+        return X.collect()
+    if isinstance(X, pl.DataFrame):
+        return X
+    if type(X).__module__.partition(".")[0] == "pandas" and has_names(X):
+        frame: pl.DataFrame = pl.from_pandas(X.rename(columns=str))
+        return frame
+    values = np.asarray(X)
+    if values.ndim != 2:
+        raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")
+    return pl.DataFrame({f"x{i}": values[:, i].tolist() for i in range(values.shape[1])}, strict=False)
+
+
+def has_names(X: Any) -> bool:
+    """Whether a table's columns have names."""
+    return hasattr(type(X), "columns")  # asked of the type: a LazyFrame would have to resolve its plan for it
+
+
+def with_targets(frame: pl.DataFrame, y: Any, sample_weight: Any = None) -> tuple[pl.DataFrame, str, str | None]:
+    """A table with its targets, and weights if there are any, as further columns.
+
+    Args:
+        frame: (T, columns).
+        y: (T,) array, list or Series.
+        sample_weight: (T,) likewise.
+
+    Returns:
+        The wider frame and the names of the two columns. A column is called as its Series is, else `target` or
+        `weight`, with a number behind it if the frame has such a column.
+
+    Raises:
+        DataError: The lengths differ, or a target is missing.
+
+    Examples:
+        >>> frame, target, _ = with_targets(pl.DataFrame({"area": [50.0, 70.0]}), pl.Series("price", [100, 140]))
+        >>> frame.columns, target
+        (['area', 'price'], 'price')
+    """
+    names: list[str] = []
+    for argument, given, default in (("y", y, "target"), ("sample_weight", sample_weight, "weight")):
+        if given is None and argument == "sample_weight":
+            continue
+        values = np.asarray(given)
+        if values.ndim != 1 or len(values) != len(frame):
+            raise DataError(f"X has {how_many(len(frame), 'row')}, but {argument} has the shape {values.shape}.")
+        names.append(_new_name(given, default, frame.columns))
+        frame = frame.with_columns(pl.Series(names[-1], values.tolist(), strict=False))
+    target = frame[names[0]]
+    if nulls := (target.fill_nan(None) if target.dtype.is_float() else target).null_count():
+        raise DataError(
+            f"y has no value in {nulls:,} of its {how_many(len(frame), 'row')}; leave these out of X and y."
+        )
+    return frame, names[0], names[1] if len(names) > 1 else None
+
+
+def _new_name(values: Any, default: str, taken: Sequence[str]) -> str:
+    name = getattr(values, "name", None)
+    stem = default if name is None or not str(name) else str(name)
+    others = (f"{stem}_{number}" for number in itertools.count(2))
+    return next(candidate for candidate in itertools.chain([stem], others) if candidate not in taken)
