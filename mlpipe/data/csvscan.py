@@ -173,6 +173,7 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
         skip_lines=dialect.skip_lines,
         separator=dialect.separator,
         quote_char=dialect.quote or None,
+        comment_prefix=dialect.comment,
         schema={name: types[name].parsed if types else pl.String() for name in dialect.names},
         null_values=null_values,
         decimal_comma=dialect.decimal_comma,
@@ -289,6 +290,8 @@ def _quoted_columns(sample: bytes, dialect: Dialect) -> set[str]:
     rows = []
     within = False  # a field that goes on over several lines
     for line in lines[:_QUOTE_LINES]:
+        if dialect.comment and line.startswith(dialect.comment) and not within:
+            continue
         even = line.count(dialect.quote) % 2 == 0
         if even and not within:
             rows += [
@@ -311,7 +314,8 @@ def _explain(sources: Sequence[Source], dialect: Dialect, message: str) -> DataE
         try:
             with open_bytes(source) as file:
                 lines = decoded_lines(source.name, file, dialect.encoding)
-                refuse_ragged(source.name, read_records(lines, dialect.separator, dialect.quote), dialect)
+                records = read_records(lines, dialect.separator, dialect.quote, comment=dialect.comment)
+                refuse_ragged(source.name, records, dialect)
         except DataError as error:
             return error
     hint = "; if a quote within a field is to be taken as it is, say `data.read.quote: ''`" if dialect.quote else ""

@@ -28,6 +28,7 @@ class Dialect:
         null_values: What stands for a missing value.
         decimal_comma: Whether 1,5 is a number.
         encoding: `utf8` or `utf8-lossy`.
+        comment: What a line that is left out starts with.
     """
 
     names: tuple[str, ...]
@@ -38,6 +39,7 @@ class Dialect:
     null_values: tuple[str, ...]
     decimal_comma: bool
     encoding: str
+    comment: str | None
 
 
 def find_dialect(
@@ -52,6 +54,7 @@ def find_dialect(
     skip_rows: int,
     encoding: str,
     quote: str,
+    comment: str | None,
 ) -> Dialect:
     """The dialect of a file; what is None is detected.
 
@@ -66,8 +69,8 @@ def find_dialect(
         raise DataError(f"{name} ends its lines with bare carriage returns; save it with line feeds.")
     lines = lines[skip_rows:]
     if separator is None:
-        separator = guess_separator(lines, quote)
-    records = list(islice(read_records(lines, separator, quote, skip_rows), GUESS_RECORDS))
+        separator = guess_separator(lines, quote, comment)
+    records = list(islice(read_records(lines, separator, quote, skip_rows, comment), GUESS_RECORDS))
     if not records:
         raise DataError(f"{name} has no lines" + (f" after the {skip_rows} that are skipped." if skip_rows else "."))
     rows = [[cell.strip() for cell in row] for _, row in records]
@@ -104,8 +107,9 @@ def find_dialect(
         null_values=tuple(null_values),
         decimal_comma=decimal_comma,
         encoding=encoding,
+        comment=comment,
     )
-    refuse_ragged(name, read_records(lines, separator, quote, skip_rows), dialect)
+    refuse_ragged(name, read_records(lines, separator, quote, skip_rows, comment), dialect)
     return dialect
 
 
@@ -118,8 +122,12 @@ def refuse_ragged(name: str, records: Iterable[Record], dialect: Dialect) -> Non
     expected = len(dialect.names)
     for line, row in records:
         if len(row) != expected and line > dialect.skip_lines:
-            many = len(row) > expected
-            hint = "a separator within a field needs quotes" if many else "a lone quote? `data.read.quote: ''`"
+            if len(row) > expected:
+                hint = "a separator within a field needs quotes"
+            elif (mark := _comment_mark(row)) and dialect.comment is None:
+                hint = f"or is it a remark? `data.read.comment: '{mark}'`"
+            else:
+                hint = "a lone quote? `data.read.quote: ''`"
             raise DataError(
                 f"{name}: line {line} has {how_many(len(row), 'field')}, but there are {how_many(expected, 'column')}; "
                 f"mend it ({hint})."
@@ -152,10 +160,17 @@ def _refuse_other_start(name: str, records: Sequence[Record], width: int, header
     first_line, first = records[0]
     if header and len(first) not in (width, width - 1):
         start = next(line for line, row in records if len(row) == width)
+        mark = _comment_mark(first)
+        remark = f", or if such lines are remarks, `data.read.comment: '{mark}'`" if mark else ""
         raise DataError(
             f"{name}: line {first_line} has {how_many(len(first), 'field')}, but most lines have {width}; if the table "
-            f"starts further down, say `data.read.skip_rows: {start - 1}`."
+            f"starts further down, say `data.read.skip_rows: {start - 1}`{remark}."
         )
+
+
+def _comment_mark(row: Sequence[str]) -> str | None:
+    """What a remark starts with, if a record looks like one."""
+    return next((mark for mark in ("#", "%", "//", "|") if row[0].startswith(mark)), None)
 
 
 def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:

@@ -22,21 +22,43 @@ _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 _VALUE = re.compile(r"(?i)true|false|\d{1,4}([-/.])\d{1,2}\1\d{1,4}([T ].*)?|\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?")
 
 
-def read_records(lines: Iterable[str], separator: str, quote: str, first_line: int = 0) -> Iterator[Record]:
-    """The records of some lines, blank ones left out, each with the line on which it ends."""
+def read_records(
+    lines: Iterable[str], separator: str, quote: str, first_line: int = 0, comment: str | None = None
+) -> Iterator[Record]:
+    """The records of some lines, blank ones left out, each with the line on which it ends.
+
+    Args:
+        lines: Lines of a text.
+        separator: Between two fields.
+        quote: Around fields that hold a separator; empty for none.
+        first_line: How many lines of the file stand before these.
+        comment: Lines that start with it are left out, but not within a quoted field.
+    """
+    between_records, left_out = True, 0
+
+    def without_comments(comment: str) -> Iterator[str]:
+        nonlocal between_records, left_out
+        for line in lines:
+            if between_records and line.startswith(comment):
+                left_out += 1
+            else:
+                between_records = False
+                yield line
+
     reader = csv.reader(
-        lines,
+        lines if comment is None else without_comments(comment),
         delimiter=separator,
         quotechar=quote or None,
         quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
         skipinitialspace=True,
     )
     for row in reader:
+        between_records = True
         if row and (len(row) > 1 or row[0].strip()):
-            yield first_line + reader.line_num, row
+            yield first_line + reader.line_num + left_out, row
 
 
-def guess_separator(lines: Sequence[str], quote: str) -> str:
+def guess_separator(lines: Sequence[str], quote: str, comment: str | None = None) -> str:
     """The separator that splits the first records into the same number of fields with none of the others in them.
 
     Examples:
@@ -47,7 +69,7 @@ def guess_separator(lines: Sequence[str], quote: str) -> str:
     """
     best, best_score = ",", (0.0, 0.0, 0)
     for separator in SEPARATORS:
-        rows = [row for _, row in islice(read_records(lines, separator, quote), 200)]
+        rows = [row for _, row in islice(read_records(lines, separator, quote, comment=comment), 200)]
         width, count = Counter(len(row) for row in rows).most_common(1)[0] if rows else (1, 0)
         if width == 1:
             continue

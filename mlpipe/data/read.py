@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,7 @@ class ReadOptions:
         skip_rows: Lines above the table.
         encoding: utf8, utf8-lossy (what is no UTF-8 is replaced), or another one that Python knows, such as latin-1.
         quote: Around fields that hold a separator; an empty string takes quotes as they are.
+        comment: Lines that start with it, such as `#`, are left out; None: none are.
         dtypes: Polars types by column name, such as `zip: String`; other columns' types are detected.
     """
 
@@ -54,6 +56,7 @@ class ReadOptions:
     skip_rows: int = 0
     encoding: str = "utf8"
     quote: str = '"'
+    comment: str | None = None
     dtypes: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
@@ -64,6 +67,11 @@ class ReadOptions:
             raise ConfigError(f"`data.read.skip_rows` is {self.skip_rows}; it has to be 0 or more.")
         if len(self.quote) > 1 or not self.quote.isascii():
             raise ConfigError(f"`data.read.quote` is {self.quote!r}; it has to be one character, or empty for none.")
+        if self.comment is not None and (not self.comment or self.comment in (self.quote, self.separator)):
+            raise ConfigError(
+                f"`data.read.comment` is {self.comment!r}; it has to be what remarks start with, neither empty nor the "
+                "quote or the separator."
+            )
         if self.encoding != "utf8-lossy":
             try:
                 codecs.lookup(self.encoding)
@@ -184,10 +192,10 @@ def _text(sources: Sequence[Source], options: ReadOptions) -> Text:
     if not _is_utf8(options.encoding):
         sources = [_recoded(source, options.encoding) for source in sources]
     first = sources[0]
-    sample, whole = _complete_lines(*head(first), options.quote)
+    sample, whole = _complete_lines(*head(first), options)
     dialect = _dialect(first, sample, options)
     for source in sources[1:]:
-        other = _dialect(source, _complete_lines(*head(source, 2**16), options.quote)[0], options)
+        other = _dialect(source, _complete_lines(*head(source, 2**16), options)[0], options)
         if other.names != dialect.names:
             here, there = (", ".join(d.names[:8]) for d in (dialect, other))
             raise DataError(f"{source.name} has other columns ({there}) than {first.name} ({here}).")
@@ -207,10 +215,9 @@ def _detected(options: ReadOptions, dialect: Dialect, types: dict[str, str]) -> 
 
 def _dialect(source: Source, sample: bytes, options: ReadOptions) -> Dialect:
     lossy = options.encoding == "utf8-lossy"
-    lines = io.BytesIO(sample.removeprefix(codecs.BOM_UTF8))
     return find_dialect(
         source.name,
-        list(decoded_lines(source.name, lines, options.encoding if lossy else "utf8")),
+        list(decoded_lines(source.name, io.BytesIO(sample), options.encoding if lossy else "utf8")),
         separator=options.separator,
         header=options.header,
         columns=options.columns,
@@ -219,16 +226,24 @@ def _dialect(source: Source, sample: bytes, options: ReadOptions) -> Dialect:
         skip_rows=options.skip_rows,
         encoding="utf8-lossy" if lossy else "utf8",
         quote=options.quote,
+        comment=options.comment,
     )
 
 
-def _complete_lines(sample: bytes, whole: bool, quote: str) -> tuple[bytes, bool]:
+def _complete_lines(sample: bytes, whole: bool, options: ReadOptions) -> tuple[bytes, bool]:
     """The sample up to the end of its last complete record."""
     if whole:
         return sample, True
-    end = sample.rfind(b"\n") + 1
-    while quote and end and sample.count(quote.encode(), 0, end) % 2:
-        end = sample.rfind(b"\n", 0, end - 1) + 1
+    quote, text = options.quote.encode(), sample
+    if options.comment:  # a lone quote in a remark opens no field
+        remark = rb"(?m)^" + re.escape(options.comment.encode()) + rb".*"
+        text = re.sub(remark, lambda found: b" " * len(found[0]), sample)
+    end = text.rfind(b"\n") + 1
+    quotes = text.count(quote, 0, end) if quote else 0
+    while quotes % 2 and end:
+        start = text.rfind(b"\n", 0, end - 1) + 1
+        quotes -= text.count(quote, start, end)
+        end = start
     return sample[: end or len(sample)], False
 
 

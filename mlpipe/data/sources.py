@@ -114,7 +114,7 @@ def open_bytes(source: Source) -> IO[bytes]:
 
 
 def decoded_lines(name: str, lines: Iterable[bytes], encoding: str = "utf8") -> Iterator[str]:
-    """Lines as text.
+    """Lines as text, without a byte order mark.
 
     Raises:
         DataError: A byte is no text in this encoding; the sentence names it and its line.
@@ -122,7 +122,8 @@ def decoded_lines(name: str, lines: Iterable[bytes], encoding: str = "utf8") -> 
     codec, errors = ("utf8", "replace") if encoding == "utf8-lossy" else (encoding, "strict")
     for number, line in enumerate(lines, start=1):
         try:
-            yield line.decode(codec, errors)
+            text = line.decode(codec, errors)
+            yield text.removeprefix("\ufeff") if number == 1 else text
         except UnicodeDecodeError as error:
             raise DataError(
                 f"{name} is not {encoding} text (byte 0x{line[error.start]:02X} in line {number}); say which it is in "

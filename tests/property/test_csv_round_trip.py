@@ -80,6 +80,29 @@ def test_with_a_separator(
         assert_frame_equal(scan(path, options).collect(), as_read(frame))
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    frame=tables(),
+    separator=st.sampled_from(",;\t|"),
+    comment=st.sampled_from(["#", "%", "//"]),
+    remarks=st.lists(st.text(st.sampled_from("ab,;|\t \"'#"), max_size=8) | st.none(), min_size=13, max_size=13),
+)
+def test_with_remarks_between_the_rows(
+    frame: pl.DataFrame, separator: str, comment: str, remarks: list[str | None]
+) -> None:
+    rows = [frame[i : i + 1].write_csv(separator=separator, include_header=False) for i in range(frame.height)]
+    records = [frame.head(0).write_csv(separator=separator), *rows]
+    written = "".join(
+        record if remark is None else f"{comment}{remark}\n{record}"
+        for remark, record in zip(remarks, records, strict=False)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.data"
+        path.write_text(written, encoding="utf8", newline="")
+        options = ReadOptions(separator=separator, header=True, decimal_comma=False, comment=comment)
+        assert_frame_equal(scan(path, options).collect(), as_read(frame))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frame=tables(WORD, least_rows=4), separator=st.sampled_from(",;\t|"), blank=st.booleans())
 def test_with_everything_detected(frame: pl.DataFrame, separator: str, blank: bool) -> None:

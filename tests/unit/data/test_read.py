@@ -328,6 +328,78 @@ class TestRefusals:
             ReadOptions(**options)  # type: ignore[arg-type]
 
 
+class TestComments:
+    """Lines that start with `data.read.comment` are no rows, wherever a file is looked at."""
+
+    TEXT = '# a "remark, with; all\n\n#\na,b,c\n# x\n1,"two\n# in quotes",01\n#,,\n3,"four",02\n'
+
+    @pytest.mark.parametrize("end", ["\n", "\r\n"])
+    @pytest.mark.parametrize("start", ["", "\ufeff"])
+    def test_they_are_left_out(self, tmp_path: Path, start: str, end: str) -> None:
+        path = write(tmp_path, (start + self.TEXT).replace("\n", end))
+        options = detect_options(path, ReadOptions(comment="#"))
+        assert (options.separator, options.header, options.comment) == (",", True, "#")
+        expected = [(1, f"two{end}# in quotes", "01"), (3, "four", "02")]
+        assert scan(path, options).collect().rows() == expected
+        assert read(path, comment="#").columns == ["a", "b", "c"]
+
+    def test_without_a_header_and_below_skipped_lines(self, tmp_path: Path) -> None:
+        path = write(tmp_path, "A title\n|1x3 Cross validator\n1, x\n|2\n2, y\n")
+        frame = read(path, comment="|", skip_rows=1, header=False)
+        assert frame.rows() == [(1, "x"), (2, "y")]
+
+    def test_of_several_letters(self, tmp_path: Path) -> None:
+        frame = read(write(tmp_path, "// one\na,b\n/1,2\n//\n/3,4\n"), comment="//")
+        assert frame.rows() == [("/1", 2), ("/3", 4)]
+
+    def test_in_a_compressed_file_and_another_encoding(self, tmp_path: Path) -> None:
+        text = "# ä\na,b\n# ö\n1,ü\n"
+        assert read(write(tmp_path, gzip.compress(text.encode())), comment="#").rows() == [(1, "ü")]
+        path = write(tmp_path, text.encode("latin-1"), "latin.csv")
+        assert read(path, comment="#", encoding="latin-1").rows() == [(1, "ü")]
+
+    def test_quotes_of_a_column_count_without_them(self, tmp_path: Path) -> None:
+        text = "code,n\n#,5\n" + "".join(f'"{i}",{i}\n' for i in range(20))
+        assert read(write(tmp_path, text), comment="#").dtypes == [pl.String, pl.Int64]
+
+    def test_types_and_lines_behind_the_sample(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(sources, "SAMPLE_BYTES", 1_000)
+        rows = "".join(f'{i},"x {i}"\n# odd " quote\n' for i in range(300))
+        frame = read(write(tmp_path, "# a\na,b\n" + rows + "word,y\n"), comment="#")
+        assert frame.height == 301
+        assert frame.row(-1) == ("word", "y")
+        with pytest.raises(DataError, match=r"table\.csv: line 603 has 3 fields, but there are 2 columns"):
+            read(write(tmp_path, "# a\na,b\n" + rows + "1,2,3\n"), comment="#")
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("# x\na,b,c\n\n# y\n1,2,3\n4,5\n", r"line 6 has 2 fields, but there are 3 columns; .*a lone quote\?"),
+            ("# x\n# y\n", r"table\.csv has no lines\."),
+            ("# x\na,b\n# y\n", r"table\.csv has a header \(a, b\) but no rows"),
+        ],
+    )
+    def test_mistakes_are_told_by_the_lines_of_the_file(self, tmp_path: Path, text: str, sentence: str) -> None:
+        with pytest.raises(DataError, match=sentence):
+            read(write(tmp_path, text), comment="#")
+
+    @pytest.mark.parametrize(
+        ("text", "sentence"),
+        [
+            ("# of May\na,b,c\n1,2,3\n3,4,5\n", r"`data\.read\.skip_rows: 1`, or .* `data\.read\.comment: '#'`\.$"),
+            ("a,b,c\n1,2,3\n3,4,5\n|1x3 Cross\n", r"line 4 has 1 field, .* remark\? `data\.read\.comment: '\|'`\)\.$"),
+        ],
+    )
+    def test_a_line_that_looks_like_one_is_refused_with_a_hint(self, tmp_path: Path, text: str, sentence: str) -> None:
+        with pytest.raises(DataError, match=sentence):
+            read(write(tmp_path, text), separator=",")
+
+    @pytest.mark.parametrize("options", [{"comment": ""}, {"comment": '"'}, {"comment": ";", "separator": ";"}])
+    def test_what_cannot_start_one(self, options: dict[str, str]) -> None:
+        with pytest.raises(ConfigError, match=r"`data\.read\.comment` is "):
+            ReadOptions(**options)  # type: ignore[arg-type]
+
+
 class TestUrl:
     @pytest.fixture
     def url(self) -> Iterator[str]:
