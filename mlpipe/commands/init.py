@@ -72,9 +72,9 @@ def _config(args: argparse.Namespace) -> DataConfig:
 
 
 def _print_columns_as_read(data: str) -> None:
-    from mlpipe.data.read import detect_options, scan
+    from mlpipe.data.read import scan
 
-    head = scan(data, detect_options(data)).head(3).collect()
+    head = scan(data).head(3).collect()
     rows = [(name, str(head[name].dtype), ", ".join(map(str, head[name].to_list()))) for name in head.columns]
     print(_table(("column", "read as", "first values"), rows))
 

@@ -43,6 +43,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["--target", "bought"], 0)])
+def test_blank_lines_are_told_once(
+    words: list[str], code: int, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = folder / "shop.v2.csv"
+    file.write_text(file.read_text() + "\n\n\n")
+    assert main(["init", "shop.v2.csv", *words]) == code
+    assert capsys.readouterr().err.count("shop.v2.csv: blank lines are left out: 3") == 1
+
+
 def without_reasons(schema: Schema) -> Schema:
     return replace(schema, columns=tuple(replace(column, reason="") for column in schema))
 
