@@ -24,7 +24,7 @@ class Dialect:
         separator: Between two fields.
         quote: Around fields that hold a separator; empty for none.
         header: Whether the names stand in the file.
-        skip_lines: Lines before the first row, the header's included.
+        skip_lines: Lines before the first row, the header's included, and blank ones and remarks behind it.
         null_values: What stands for a missing value.
         decimal_comma: Whether 1,5 is a number.
         encoding: `utf8` or `utf8-lossy`.
@@ -103,7 +103,7 @@ def find_dialect(
         separator=separator,
         quote=quote,
         header=header,
-        skip_lines=records[0][0] if header else skip_rows,
+        skip_lines=skip_rows + _before_rows(lines, records[0][0] - skip_rows if header else 0, comment),
         null_values=tuple(null_values),
         decimal_comma=decimal_comma,
         encoding=encoding,
@@ -166,6 +166,12 @@ def _refuse_other_start(name: str, records: Sequence[Record], width: int, header
             f"{name}: line {first_line} has {how_many(len(first), 'field')}, but most lines have {width}; if the table "
             f"starts further down, say `data.read.skip_rows: {start - 1}`{remark}."
         )
+
+
+def _before_rows(lines: Sequence[str], start: int, comment: str | None) -> int:
+    """Where the rows begin: Polars counts the columns in the first line that it is given, be it blank."""
+    rows = (i for i in range(start, len(lines)) if lines[i].strip() and not (comment and lines[i].startswith(comment)))
+    return next(rows, start)
 
 
 def _comment_mark(row: Sequence[str]) -> str | None:

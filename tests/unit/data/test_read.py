@@ -121,6 +121,24 @@ class TestText:
             (38, "Private", 9.0, "<=50K"),
         ]
 
+    @pytest.mark.parametrize(
+        ("text", "options"),
+        [
+            ("a,b\n\n  \n1,2\n3,4\n", {}),
+            ("\n\na,b\n1,2\n\n3,4\n\n", {}),
+            ("\n\n1,2\n3,4\n", {"header": False, "columns": ["a", "b"]}),
+            ("Title\n\na,b\n\n1,2\n3,4\n", {"skip_rows": 1}),
+            ("a,b\n#\n\n#\n1,2\n\n3,4\n", {"comment": "#"}),
+        ],
+    )
+    def test_blank_lines_anywhere(self, tmp_path: Path, text: str, options: dict[str, object]) -> None:
+        frame = read(write(tmp_path, text), **options)
+        assert_frame_equal(frame, pl.DataFrame({"a": [1, 3], "b": [2, 4]}))
+
+    def test_nothing_but_separators(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match=r"table\.tsv has a header but no rows"):
+            read(write(tmp_path, "a\tb\n\t\n\t\n", "table.tsv"))
+
     def test_quotes_behind_leading_blanks(self, tmp_path: Path) -> None:
         assert read(write(tmp_path, 'a, b\n1, "x"\n2, "?"\n')).rows() == [(1, "x"), (2, None)]
 
