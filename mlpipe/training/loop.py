@@ -25,7 +25,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.data.batches import TensorBatches
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import PARTS, Part
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, how_many
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.calibration import fit_temperature
@@ -163,9 +163,13 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
                 f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; "
                 "a resumed run keeps its network."
             )
-    done = state["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"]
-    if 0 <= max_epochs <= done:
-        raise ConfigError(f"The run has done {done} epochs already; raise `trainer.max_epochs` above that to go on.")
+    loop = state["loops"]["fit_loop"]
+    completed, batches = loop["epoch_progress"]["current"]["completed"], loop["epoch_loop.batch_progress"]
+    if 0 <= max_epochs <= completed:
+        # Lightning completes an epoch behind its validation, at the end of which the checkpoint was written.
+        in_full = batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
+        done = how_many(completed + in_full, "epoch")
+        raise ConfigError(f"The run has done {done} already; raise `trainer.max_epochs` above that to go on.")
 
 
 @contextmanager

@@ -147,7 +147,7 @@ def test_resuming_with_other_data_is_refused(folder: Path, uninterrupted: dict[s
     ("words", "sentence"),
     [
         (("--model.width", "32"), "`model.width` is 32, but the run began with 16"),
-        (("--trainer.max_epochs", "3"), "The run has done 3 epochs already"),
+        (("--trainer.max_epochs", "3"), "The run has done 4 epochs already"),
     ],
 )
 def test_resuming_with_another_network_or_no_epochs_left_is_refused(

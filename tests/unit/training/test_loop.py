@@ -302,6 +302,30 @@ def test_a_development_run_comes_to_an_end(tmp_path: Path) -> None:
     assert fit(tmp_path, trainer={"fast_dev_run": True}).metrics.keys() == {"validation", "test"}
 
 
+@pytest.mark.parametrize(
+    ("trainer", "training", "done"),
+    [
+        ({"max_epochs": 3}, {}, "3 epochs"),
+        ({"max_epochs": 3, "val_check_interval": 0.5}, {}, "3 epochs"),
+        ({"max_steps": 10, "max_epochs": 3}, {}, "1 epoch"),  # 6 steps each: in the midst of the second
+        ({"max_steps": 12, "max_epochs": 3}, {"checkpoint_every_steps": 1}, "2 epochs"),
+    ],
+)
+def test_a_run_knows_how_many_epochs_it_has_done(
+    tmp_path: Path, trainer: dict[str, Any], training: dict[str, Any], done: str
+) -> None:
+    fit(tmp_path, trainer=trainer, **training)
+    with pytest.raises(ConfigError, match=rf"^The run has done {done} already; raise `trainer\.max_epochs`"):
+        train(
+            data_for(TaskKind.BINARY),
+            TINY,
+            TrainingConfig(),
+            {**QUIET, "max_epochs": 1},
+            checkpoints=tmp_path,
+            resume=True,
+        )
+
+
 def test_there_must_be_something_to_resume_from(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"last\.ckpt: there is no checkpoint to resume from"):
         train(data_for(TaskKind.BINARY), TINY, TrainingConfig(), QUIET, checkpoints=tmp_path, resume=True)
