@@ -43,11 +43,14 @@ class TensorBatches:
 
     Args:
         arrays: The table.
-        batch_size: Rows per batch.
+        batch_size: Rows per batch, in all processes together.
         shuffle: A new order in each epoch; the last, smaller batch is then left out (its rows come elsewhere in the
             next epoch), unless there is only that one.
         seed: The run's seed.
         device: Where the tensors are put, once.
+        rank: Which of several processes this is. They have the same order of rows and take the same steps; of each
+            batch, process r has every `world_size`-th row from the r-th on.
+        world_size: How many processes there are.
     """
 
     #: Lightning asks every loader that has a `sampler` for this too.
@@ -61,6 +64,8 @@ class TensorBatches:
         shuffle: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        world_size: int = 1,
     ) -> None:
         self.batch_size = batch_size
         self.sampler = EpochOrder(len(arrays), shuffle=shuffle, seed=seed)
@@ -70,6 +75,7 @@ class TensorBatches:
                 for values in (arrays.numeric, arrays.missing, arrays.categorical, arrays.target, arrays.weight)
             )  # type: ignore[arg-type]  # the first three are never None
         )
+        self._share = slice(rank, None, world_size)
         self._cursor = 0
 
     def __len__(self) -> int:
@@ -81,7 +87,7 @@ class TensorBatches:
         order = torch.from_numpy(self.sampler.indices()).to(self.table.numeric.device)
         start, self._cursor = self._cursor, 0
         for step in range(start, len(self)):
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
+            index = order[step * self.batch_size : (step + 1) * self.batch_size][self._share]
             # The cursor counts this batch as done: a checkpoint taken after its step must go on with the next one.
             self._cursor = (step + 1) % len(self)
             yield Batch(*(None if values is None else values.index_select(0, index) for values in self.table))  # type: ignore[arg-type]

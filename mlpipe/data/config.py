@@ -28,7 +28,8 @@ class DataConfig:
         group: The column that names an entity; all rows of one entity stay on one side of the split.
         weight: The column with sample weights.
         target_map: Labels to rename before use, for example `{"<=50K.": "<=50K"}`.
-        batch_size: Rows per training step; null: by the number of training rows, from 32 to 1024.
+        batch_size: Rows per training step, on all devices together; null: by the number of training rows, from 32 to
+            1024.
         eval_batch_size: Rows per step when nothing is learnt.
     """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import Any
 
 import lightning as L
 import polars as pl
@@ -12,6 +13,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.data.batches import TensorBatches
 from mlpipe.data.config import default_batch_size
 from mlpipe.data.load import PARTS, Part
+from mlpipe.errors import ConfigError, how_many
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import InputSpec, Schema
@@ -29,7 +31,7 @@ class TabularDataModule(L.LightningDataModule):
         schema: What the columns are.
         frames: Raw rows by part: `train`, `validation`, and `test` (may be empty).
         features: How columns are preprocessed.
-        batch_size: Rows per training step; None: by the number of training rows.
+        batch_size: Rows per training step, on all devices together; None: by the number of training rows.
         eval_batch_size: Rows per step when nothing is learnt.
         seed: Decides the order of the rows, together with the epoch.
 
@@ -71,17 +73,27 @@ class TabularDataModule(L.LightningDataModule):
         return self.preprocessor.input_spec_
 
     def train_dataloader(self) -> TensorBatches:
-        """Shuffled by (seed, epoch)."""
-        return self._batches("train", self.batch_size, shuffle=True)
+        """Shuffled by (seed, epoch), and dealt out among the devices: the recipe is the same however many there are.
+
+        Raises:
+            ConfigError: There are more devices than rows in a step.
+        """
+        rank, world_size = (0, 1) if self.trainer is None else (self.trainer.global_rank, self.trainer.world_size)
+        if (rows := min(self.batch_size, len(self.arrays["train"]))) < world_size:
+            raise ConfigError(
+                f"{how_many(rows, 'row')} per step cannot be shared by {world_size} devices; change `data.batch_size` "
+                "or `trainer.devices`."
+            )
+        return self._batches("train", self.batch_size, shuffle=True, rank=rank, world_size=world_size)
 
     def val_dataloader(self) -> TensorBatches:
-        """The validation rows, in file order."""
+        """The validation rows, in file order, on each device all of them: metrics are no means over parts."""
         return self._batches("validation", self.eval_batch_size)
 
     def test_dataloader(self) -> TensorBatches:
         """The test rows, in file order."""
         return self._batches("test", self.eval_batch_size)
 
-    def _batches(self, part: Part, batch_size: int, *, shuffle: bool = False) -> TensorBatches:
+    def _batches(self, part: Part, batch_size: int, **ways: Any) -> TensorBatches:
         device = "cpu" if self.trainer is None else self.trainer.strategy.root_device
-        return TensorBatches(self.arrays[part], batch_size, shuffle=shuffle, seed=self.seed, device=device)
+        return TensorBatches(self.arrays[part], batch_size, seed=self.seed, device=device, **ways)

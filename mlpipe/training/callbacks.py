@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 
 
 class ReproducibleSteps(Callback):
-    """Seeds every step by (seed, step), so that dropout is the same after a resume.
+    """Seeds every step by (seed, step), so that dropout is the same after a resume; on each device it is another.
 
     Lightning's checkpoints hold no state of the random generators. With this callback none is needed: what a step
     draws depends on the run's seed and on the step's number alone.
@@ -44,7 +44,7 @@ class ReproducibleSteps(Callback):
         """Seed all generators for this batch."""
         # Counted in batches, not in optimiser steps: with gradient accumulation each batch draws anew. An odd
         # multiplier modulo 2^63 keeps neighbouring seeds' sequences apart.
-        step = trainer.fit_loop.epoch_loop.total_batch_idx
+        step = trainer.fit_loop.epoch_loop.total_batch_idx * trainer.world_size + trainer.global_rank
         torch.manual_seed((self.seed * 0x9E3779B97F4A7C15 + step) % 2**63)
 
 
@@ -68,7 +68,8 @@ class StopOnNonFiniteLoss(Callback):
     """Ends a run whose loss is no longer a number, and says where it happened.
 
     It looks before the step is taken: afterwards every weight would be NaN. Looking at the loss makes an accelerator
-    wait for it; there it is looked at every `interval` batches only.
+    wait for it; there it is looked at every `interval` batches only. Of several devices each has a loss of its own;
+    all stop if one's is bad, and say what that one has found.
 
     Args:
         interval: Batches between two looks, on an accelerator.
@@ -94,15 +95,23 @@ class StopOnNonFiniteLoss(Callback):
         if pl_module.device.type != "cpu" and (self._batch_idx + 1) % self.interval:
             return
         value = float(loss.detach())
-        if not math.isfinite(value):
-            assert self._batch is not None  # no backward pass without a batch
-            where = first_non_finite(pl_module.get_submodule("net"), self._batch)
-            rate = trainer.optimizers[0].param_groups[0]["lr"]
-            raise TrainingError(
-                f"The training loss became {value} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
-                f"learning rate {rate:.2g}: {where}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, often "
-                "helps; the checkpoints written before are intact."
-            )
+        finite = math.isfinite(value)
+        if trainer.strategy.reduce_boolean_decision(not finite, all=False):
+            found = [None if finite else self._diagnosis(trainer, pl_module, value)]
+            if trainer.world_size > 1:
+                found = found * trainer.world_size
+                torch.distributed.all_gather_object(found, found[0])
+            raise TrainingError(next(sentence for sentence in found if sentence is not None))
+
+    def _diagnosis(self, trainer: L.Trainer, pl_module: L.LightningModule, loss: float) -> str:
+        assert self._batch is not None  # no backward pass without a batch
+        where = first_non_finite(pl_module.get_submodule("net"), self._batch)
+        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        return (
+            f"The training loss became {loss} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
+            f"learning rate {rate:.2g}: {where}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, often "
+            "helps; the checkpoints written before are intact."
+        )
 
 
 @torch.no_grad()
@@ -171,9 +180,11 @@ class LastCheckpoint(Checkpoint):
         """
         step = trainer.global_step
         due = self.every_steps is not None and step % self.every_steps == 0 and step != self._saved_at
-        if due or self.interrupted:
+        # A signal may reach one of several processes only, or each between other steps: all stop at the same one.
+        stop = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
+        if due or stop:
             self._save(trainer)
-        if self.interrupted:
+        if stop:
             raise RunInterrupted
         if 0 <= trainer.max_steps <= step:
             # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.

@@ -95,7 +95,7 @@ class TabularModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss: once, since `self.log` in each step costs as much as a small layer."""
         if self._loss_count:  # none in a run that was resumed at the end of an epoch
-            self.log("train/loss", self.epoch_loss)
+            self.log("train/loss", self.epoch_loss, sync_dist=True)
 
     @property
     def epoch_loss(self) -> Tensor:
@@ -123,7 +123,7 @@ class TabularModule(L.LightningModule):
             hint = did_you_mean(watched, metrics)
             raise ConfigError(f"`training.metric` is {watched!r}, which is not defined on the validation rows.{hint}")
         for name, value in metrics.items():
-            self.log(f"val/{name}", value, prog_bar=name == watched)
+            self.log(f"val/{name}", value, prog_bar=name == watched, sync_dist=True)
 
     @property
     def watched_metric(self) -> str:

@@ -60,3 +60,20 @@ def test_goes_on_where_a_checkpoint_was_taken(seen: int) -> None:
     # After the last batch of an epoch the next one to come is the first of another epoch.
     assert rows_of(second) == (whole[seen:] or whole)
     assert rows_of(second) == whole, "the position is used once"
+
+
+@pytest.mark.parametrize(("rows", "world_size"), [(50, 2), (50, 3), (5, 4)])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_several_processes_share_each_batch(rows: int, world_size: int, shuffle: bool) -> None:
+    alone = TensorBatches(table(rows), 8, shuffle=shuffle, seed=1)
+    ranks = [
+        TensorBatches(table(rows), 8, shuffle=shuffle, seed=1, rank=rank, world_size=world_size)
+        for rank in range(world_size)
+    ]
+    for epoch in (0, 1):
+        for batches in (alone, *ranks):
+            batches.sampler.set_epoch(epoch)
+        assert {len(batches) for batches in ranks} == {len(alone)}
+        for whole, *shares in zip(rows_of(alone), *map(rows_of, ranks), strict=True):
+            assert sorted(row for share in shares for row in share) == sorted(whole)
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1

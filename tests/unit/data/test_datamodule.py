@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -9,7 +11,7 @@ import torch
 
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
-from mlpipe.errors import DataError
+from mlpipe.errors import ConfigError, DataError
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.preprocessor import Preprocessor
 
@@ -95,6 +97,30 @@ def test_training_rows_are_shuffled_by_the_seed() -> None:
     data.setup()
     assert len(order(0)) == 96  # whole batches of 32 only
     assert set(order(0)) < {float(value) for value in data.arrays["train"].numeric[:, 0]}
+
+
+def test_devices_share_the_training_rows_and_each_has_all_others() -> None:
+    data = [module(batch_size=4) for _ in range(2)]
+    for rank, one in enumerate(data):
+        one.setup()
+        strategy = SimpleNamespace(root_device="cpu")
+        one.trainer = SimpleNamespace(global_rank=rank, world_size=2, strategy=strategy)  # type: ignore[assignment]
+    for first, second in zip(*(one.train_dataloader() for one in data), strict=True):
+        assert len(first.numeric) == len(second.numeric) == 2
+        assert not set(first.numeric[:, 0].tolist()) & set(second.numeric[:, 0].tolist())
+    for part in (TabularDataModule.val_dataloader, TabularDataModule.test_dataloader):
+        first, second = ([batch.numeric for batch in part(one)] for one in data)
+        assert torch.equal(torch.cat(first), torch.cat(second))
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(3, 100), (32, 3)])
+def test_more_devices_than_rows_in_a_step_are_refused(batch_size: int, rows: int) -> None:
+    data = module({**FRAMES, "train": FRAMES["train"][:rows]}, batch_size=batch_size)
+    data.setup()
+    strategy = SimpleNamespace(root_device="cpu")
+    data.trainer = SimpleNamespace(global_rank=0, world_size=4, strategy=strategy)  # type: ignore[assignment]
+    with pytest.raises(ConfigError, match=r"^3 rows per step cannot be shared by 4 devices; .*`data\.batch_size`"):
+        data.train_dataloader()
 
 
 @pytest.mark.parametrize(("rows", "expected"), [(100, 32), (3_000, 64)])
