@@ -38,7 +38,8 @@ from mlpipe.schema import Role, reject_unknown_keys
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import train
 
-QUIET = {"enable_progress_bar": False, "enable_model_summary": False}
+#: One device: for more of them, the Trainer would run the whole script again, once for each.
+DEFAULTS = {"devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
 
 
 class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -125,7 +126,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
                 data,
                 config,
                 TrainingConfig(**(self.training or {})),
-                {**QUIET, **(self.trainer or {})},
+                {**DEFAULTS, **(self.trainer or {})},
                 checkpoints=Path(folder),
                 seed=self.random_state,
             )

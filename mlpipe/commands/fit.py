@@ -12,9 +12,10 @@ from mlpipe.commands.arguments import build_parsers
 from mlpipe.commands.tables import print_metrics, print_parts
 from mlpipe.data.load import load_table
 from mlpipe.logs import log_execution_time
-from mlpipe.research.fitting import fit_table
+from mlpipe.research.fitting import RUNS, fit_table
 from mlpipe.training.loop import Trained
 from mlpipe.training.parser import RunConfig, parse_config
+from mlpipe.training.ranks import Ranks, find_ranks
 from mlpipe.training.rundir import RunDirectory
 
 logger = logging.getLogger(__name__)
@@ -62,15 +63,26 @@ def fit(
         ConfigError: The config does not fit the data, or the run directory is taken.
         DataError: The data are not what they have to be.
         TrainingError: The loss is not finite.
+        SystemExit: As `train`.
     """
-    RunDirectory.check(run, resume=resume)
+    ranks = find_ranks(config.trainer)
+    run = _agree(ranks, run, RUNS / config.tracking.experiment, resume=resume)
     with log_execution_time("read the table", logger):
         table = load_table(config.data)
     for sentence in table.warnings:
         logger.warning(sentence)
-    if tables:
+    if tables and ranks.is_first:
         print_parts(table.balance)
-    return fit_table(config, table, run=run, resume=resume, progress=progress)
+    return fit_table(config, table, run=run, resume=resume, progress=progress, ranks=ranks)
+
+
+def _agree(ranks: Ranks, run: str | None, folder: Path, *, resume: bool) -> str | None:
+    """The run directory, checked by the first of several processes and known to all; None: `fit_table` names it."""
+    if ranks.is_first or run is None:
+        RunDirectory.check(run, resume=resume)
+    if not ranks.is_first:
+        logging.disable(logging.WARNING)  # the first one says it
+    return ranks.run_directory(run, folder)
 
 
 def with_saved_config(args: argparse.Namespace) -> list[str]:

@@ -26,6 +26,7 @@ from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.environment import environment
 from mlpipe.training.loop import Trained, train
 from mlpipe.training.parser import RunConfig
+from mlpipe.training.ranks import Ranks, known_to_children
 from mlpipe.training.rundir import RunDirectory, write_json, write_text
 from mlpipe.training.tracking import MlflowTracker
 
@@ -42,6 +43,7 @@ def fit_table(
     resume: bool = False,
     progress: bool = True,
     parent: MlflowTracker | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[RunDirectory, Trained]:
     """Train on a table and write everything that a run leaves.
 
@@ -52,12 +54,15 @@ def fit_table(
         resume: Go on with that run, if it has begun.
         progress: Show a progress bar; otherwise a line per epoch is logged.
         parent: The MLflow run of which this one is a child.
+        ranks: The processes that train it, if they are several; all but the first need `run`.
 
     Raises:
         ConfigError: The config does not fit the data, or the run directory is taken.
         DataError: The data are not what they have to be.
         TrainingError: The loss is not finite.
+        SystemExit: As `train`.
     """
+    ranks = ranks or Ranks()
     data = TabularDataModule(
         table.schema,
         table.frames,
@@ -68,10 +73,12 @@ def fit_table(
     )
     with log_execution_time("preprocess it", logger):
         data.setup()
-    directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
     values = resolved(config, table)
-    _describe(directory, values, table, data, resume=resume)
-
+    if ranks.is_first:
+        directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
+        _describe(directory, values, table, data, resume=resume)
+    else:
+        directory = RunDirectory(Path(str(run)))
     loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
     tracker = None
     if config.tracking.enabled:
@@ -85,21 +92,22 @@ def fit_table(
     given = trainer.get("callbacks") or []
     trainer["callbacks"] = [*(given if isinstance(given, list) else [given]), *([] if progress else [EpochLog()])]
     try:
-        trained = train(
-            data,
-            config.model,
-            config.training,
-            trainer,
-            checkpoints=directory.checkpoints,
-            seed=config.seed,
-            loggers=loggers,
-            resume=resume and directory.last_checkpoint.is_file(),
-        )
+        with known_to_children(directory.path):
+            trained = train(
+                data,
+                config.model,
+                config.training,
+                trainer,
+                checkpoints=directory.checkpoints,
+                seed=config.seed,
+                loggers=loggers,
+                resume=resume and directory.last_checkpoint.is_file(),
+            )
         _finish(directory, table, data, trained)
     except BaseException as error:
         if tracker is not None:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
-        if isinstance(error, ConfigError) and not resume:
+        if isinstance(error, ConfigError) and not resume and ranks.is_first:
             directory.discard_if_untrained()
         raise
     if tracker is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,6 +97,7 @@ def train(
     Raises:
         ConfigError: There is nothing to resume from, or the watched metric does not exist.
         TrainingError: The loss is not finite.
+        SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
     keep_freed_memory()
     data.setup("fit")
@@ -119,12 +121,14 @@ def train(
     if resume:
         _check_resumable(last, module, arguments["max_epochs"])
     with quiet_lightning():
-        with _trainer_errors(MisconfigurationException, ValueError):
+        with trainer_errors(MisconfigurationException, ValueError):
             runner = L.Trainer(**arguments)
         started = time.perf_counter()
-        with _trainer_errors(MisconfigurationException):
+        with trainer_errors(MisconfigurationException):
             interrupted = _fit(runner, module, data, last if resume else None)
         seconds = time.perf_counter() - started
+    if not runner.is_global_zero:
+        raise SystemExit(0)
     best = checkpoints / "best.ckpt"
     if not best.is_file() and not last.is_file():
         raise ConfigError("No validation has taken place, so there are no weights to keep: see the `trainer` group.")
@@ -173,7 +177,7 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
 
 
 @contextmanager
-def _trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
+def trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
     """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config."""
     try:
         yield
@@ -190,6 +194,10 @@ def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, chec
         return True
     except SystemExit as stop:
         raise KeyboardInterrupt from stop  # what Lightning makes of a second Ctrl-C
+    except BaseException:
+        if runner.strategy.launcher is not None:
+            runner.strategy.launcher.kill(signal.SIGKILL)  # they would wait for this process
+        raise
     return False
 
 
@@ -247,10 +255,11 @@ def predict_logits(net: Transformer, arrays: Arrays, batch_size: int) -> Tensor:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's lines about absent accelerators and products, and its use of a deprecated torch class."""
-    chatty = logging.getLogger("lightning.pytorch")
-    level = chatty.level
-    chatty.setLevel(logging.WARNING)
+    """Without Lightning's lines about accelerators, processes and products, and its use of a deprecated torch class."""
+    chatty = [logging.getLogger(f"lightning.{package}") for package in ("pytorch", "fabric")]
+    levels = [logger.level for logger in chatty]
+    for logger in chatty:
+        logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
@@ -259,7 +268,8 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging")
             yield
     finally:
-        chatty.setLevel(level)
+        for logger, level in zip(chatty, levels, strict=True):
+            logger.setLevel(level)
 
 
 def default_epochs(num_rows: int, batch_size: int) -> int:
