@@ -29,6 +29,7 @@ from mlpipe.research.fitting import RUNS, fit_table, resolved
 from mlpipe.research.outoffold import measure, refuse_own_names
 from mlpipe.training.environment import environment
 from mlpipe.training.parser import RunConfig, config_from_file
+from mlpipe.training.ranks import find_ranks
 from mlpipe.training.rundir import RunDirectory, unique_name, write_json, write_text
 from mlpipe.training.tracking import MlflowTracker
 
@@ -105,6 +106,8 @@ def cross_validate(
         BundleError: There is something at `bundle`.
         TrainingError: The loss is not finite.
     """
+    if find_ranks(_on_one_device(config).trainer).world_size > 1:
+        raise ConfigError("Folds are trained one after another, on one device: leave `trainer.devices` out, or say 1.")
     RunDirectory.check(run, resume=resume, cross_validation=True)
     if bundle is not None:
         check_free(Path(bundle), overwrite=False)
@@ -139,6 +142,12 @@ def cross_validate(
         tracker.log_artifacts(directory)
         tracker.close()
     return CrossValidation(directory, metrics, out)
+
+
+def _on_one_device(config: RunConfig) -> RunConfig:
+    """The config without the wish for all devices there are: each would run the whole cross-validation."""
+    free = config.trainer.get("devices") in (None, "auto")
+    return replace(config, trainer={**config.trainer, "devices": 1}) if free else config
 
 
 def _numbers(directory: RunDirectory, config: RunConfig, folds: int | None, repeats: int | None) -> tuple[int, int]:
@@ -233,7 +242,7 @@ class _Job:
         flags = [f"--data.split.{name}={value}" for name, value in words.items()]
         # Parsed anew for each fold: the Trainer's callbacks have a state that must not pass from one to the next.
         config = config_from_file(self.directory.config, [*flags, f"--seed_everything={self.seed + index}"])
-        config = replace(config, tracking=replace(config.tracking, run_name=None))
+        config = _on_one_device(replace(config, tracking=replace(config.tracking, run_name=None)))
         table = self.source.split(config.data.split, guarded=index == 0)
         for sentence in table.warnings if index == 0 else ():
             logger.warning(sentence)

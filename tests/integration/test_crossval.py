@@ -267,6 +267,7 @@ def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("crossval --config houses.yaml --run new --tracking.experiment Default", ["'Default'"]),
         ("crossval --config houses.yaml --run new --data.time rooms --repeats 2", ["--repeats"]),
         ("crossval --config houses.yaml --run new --data.columns.rooms identifier --model.widht 3", ["'model.width'"]),
+        ("crossval --config houses.yaml --run new --trainer.devices 2", ["on one device", "`trainer.devices`"]),
         ("crossval --run whole --resume --folds 4", ["--folds 3", "--folds 4"]),
         ("crossval --run whole --resume --model.width 16", ["whole cannot be resumed with another `model`"]),
         ("crossval --run whole/fold-0 --resume", ["whole/fold-0 is a single run", "mlpipe fit"]),
