@@ -58,6 +58,8 @@ def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict
     trainer = {**config.trainer, "enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
     with tempfile.TemporaryDirectory() as checkpoints:
         trained = train(data, config.model, config.training, trainer, checkpoints=Path(checkpoints), seed=config.seed)
+    if trained.interrupted:
+        raise SystemExit(130)  # half a training is no score
     seconds = time.perf_counter() - started
     outputs: Any = trained.outputs["test"]
     if table.schema.task.kind is TaskKind.REGRESSION:
