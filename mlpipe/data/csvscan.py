@@ -6,8 +6,6 @@ What is notable here:
   a column of numbers is found before training starts, not in the middle of it. Only if such a value turns up is the
   file read once more, as text, to find types that hold everywhere.
 - What is to be held in memory anyway is parsed once: if that fails, the scan is asked.
-- Numbers that are more than numbers stay text: codes with leading zeros, and columns that the file puts in quotes
-  while it leaves other columns bare, as R and other programs do with text.
 - Polars makes a row of nulls from a blank line; such rows are left out.
 """
 
@@ -21,6 +19,7 @@ from pathlib import Path
 
 import polars as pl
 
+from mlpipe.data.csvtypes import TYPES, ColumnType, find_types, quoted_columns
 from mlpipe.data.dialect import Dialect, refuse_ragged
 from mlpipe.data.guess import read_records
 from mlpipe.data.sources import Source, decoded_lines, first_line, open_bytes, read_all
@@ -28,36 +27,8 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-#: The types as which a column of text may be read.
-TYPES: dict[str, pl.DataType] = {
-    str(dtype): dtype
-    for dtype in (
-        *(pl.Boolean(), pl.String(), pl.Float32(), pl.Float64(), pl.Int128()),
-        *(pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64(), pl.UInt8(), pl.UInt16(), pl.UInt32(), pl.UInt64()),
-    )
-}
-#: Lines in which to look whether some columns are in quotes and others not.
-_QUOTE_LINES = 1_000
-
 #: A column of `read_csv` for itself.
 _IS_NULL = "\0is_null"
-
-_BOOLEAN = r"(?i)^ *(?:true|false)$"
-_CODE = r"^ *[+-]?0\d+$"
-
-
-@dataclass(frozen=True)
-class _Type:
-    """How one column is read: its type, and whether blanks stand before all of its values."""
-
-    dtype: pl.DataType
-    padded: bool
-    full: bool  # no value of the sample is null
-
-    @property
-    def parsed(self) -> pl.DataType:
-        """The type that Polars' parser is asked for: it passes over blanks before numbers only."""
-        return pl.String() if self.padded and self.dtype == pl.Boolean() else self.dtype
 
 
 @dataclass(frozen=True)
@@ -103,8 +74,8 @@ def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[
         check = _check(sources, dialect, found)
         if check.error and not text.whole:
             typed = [column for column, type_ in found.items() if type_.dtype != pl.String()]
-            quoted = _quoted_columns(text.sample, dialect)
-            found |= _find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
+            quoted = quoted_columns(text.sample, dialect)
+            found |= find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
             check = _check(sources, dialect, found)
     except pl.exceptions.PolarsError as error:
         raise _explain(sources, dialect, first_line(error)) from error
@@ -158,7 +129,7 @@ def read_csv(
     return frame.select(columns(frame.collect_schema())).collect(engine="streaming"), types
 
 
-def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Type] | None = None) -> pl.LazyFrame:
+def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, ColumnType] | None = None) -> pl.LazyFrame:
     """The plain scan; without types every column is text."""
     if all(not isinstance(source.data, bytes) for source in sources):
         data: list[bytes] | list[Path | str] = [source.data for source in sources if not isinstance(source.data, bytes)]
@@ -182,67 +153,16 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
     )
 
 
-def _sampled_types(text: Text, wanted: Mapping[str, str]) -> dict[str, _Type]:
+def _sampled_types(text: Text, wanted: Mapping[str, str]) -> dict[str, ColumnType]:
     for column, name in wanted.items():
         if name not in TYPES:
             raise ConfigError(f"`data.read.dtypes`: {column!r} is {name!r}.{did_you_mean(name, TYPES)}")
     sample = Source(text.sources[0].name, text.sample)
-    quoted = _quoted_columns(text.sample, text.dialect)
-    return _find_types(_parse([sample], text.dialect), text.dialect, quoted, wanted)
+    quoted = quoted_columns(text.sample, text.dialect)
+    return find_types(_parse([sample], text.dialect), text.dialect, quoted, wanted)
 
 
-def _find_types(text: pl.LazyFrame, dialect: Dialect, quoted: set[str], wanted: Mapping[str, str]) -> dict[str, _Type]:
-    """The narrowest type for each column of a scan that holds for all of its values."""
-    tests: dict[str, dict[str, pl.Expr]] = {}
-    for name in text.collect_schema().names():
-        column = pl.col(name)
-        number = column.str.replace(",", ".", literal=True) if dialect.decimal_comma else column
-        number = number.str.strip_chars_start(" ")
-        tests[name] = {
-            "padded": column.is_not_null().any() & column.str.starts_with(" ").all(),
-            "empty": column.is_null().all(),
-            "full": column.is_not_null().all(),
-            "boolean": column.str.contains(_BOOLEAN).all(),
-            "code": column.str.contains(_CODE).any(),
-            "real": _holds(number, pl.Float64()),
-            "int64": _holds(number, pl.Int64()),
-            "int128": _holds(number, pl.Int128()),
-        }
-        if name in wanted:
-            tests[name]["wanted"] = _holds(number, TYPES[wanted[name]])
-    flat = [test.alias(f"{i}.{key}") for i, of_one in enumerate(tests.values()) for key, test in of_one.items()]
-    answers = iter(text.select(flat).collect(engine="streaming").row(0))
-    found = {}
-    for name, of_one in tests.items():
-        fact = {key: next(answers) for key in of_one}
-        dtype = TYPES[wanted[name]] if fact.get("wanted") else _narrowest(fact, name in quoted)
-        found[name] = _Type(dtype, padded=fact["padded"], full=fact["full"])
-    return found
-
-
-def _narrowest(fact: Mapping[str, bool], quoted: bool) -> pl.DataType:
-    if fact["empty"]:
-        return pl.String()
-    if fact["boolean"]:
-        return pl.Boolean()
-    whole = fact["int64"] or fact["int128"]
-    if quoted or (whole and fact["code"]) or not fact["real"]:
-        return pl.String()
-    if not whole:
-        return pl.Float64()
-    return pl.Int64() if fact["int64"] else pl.Int128()
-
-
-def _holds(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Whether every value of a text column can be read as another type; a cast takes what Polars' parser takes."""
-    if dtype == pl.String():
-        return pl.lit(True)
-    if dtype == pl.Boolean():
-        return text.str.contains(_BOOLEAN).all()
-    return (text.cast(dtype, strict=False).is_null() == text.is_null()).all()
-
-
-def _check(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Type]) -> _Check:
+def _check(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, ColumnType]) -> _Check:
     """Parse everything once; remembered for local files as long as they do not change."""
     if all(isinstance(source.data, Path) for source in sources):
         paths = [Path(source.data) for source in sources if isinstance(source.data, Path)]
@@ -253,7 +173,7 @@ def _check(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, _Typ
 
 @lru_cache(maxsize=64)
 def _check_files(
-    files: tuple[tuple[Path, int, int], ...], dialect: Dialect, types: tuple[tuple[str, _Type], ...]
+    files: tuple[tuple[Path, int, int], ...], dialect: Dialect, types: tuple[tuple[str, ColumnType], ...]
 ) -> _Check:
     return _check_frame(_parse([Source(str(path), path) for path, _, _ in files], dialect, dict(types)))
 
@@ -267,7 +187,7 @@ def _check_frame(frame: pl.LazyFrame) -> _Check:
     return _Check(*row)
 
 
-def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, _Type]) -> pl.LazyFrame:
+def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, ColumnType]) -> pl.LazyFrame:
     """Blanks before every value of a text column belong to the separator, and so may quotes behind them."""
     expressions = []
     for name, type_ in types.items():
@@ -280,32 +200,6 @@ def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, _Type]) -> 
                 (value if type_.dtype == pl.String() else value.str.to_lowercase() == "true").alias(name)
             )
     return frame.with_columns(expressions) if expressions else frame
-
-
-def _quoted_columns(sample: bytes, dialect: Dialect) -> set[str]:
-    """The columns that are always in quotes, unless all are: then quotes say nothing."""
-    if not dialect.quote:
-        return set()
-    lines = sample.decode(errors="replace").split("\n", dialect.skip_lines + _QUOTE_LINES)[dialect.skip_lines :]
-    rows = []
-    within = False  # a field that goes on over several lines
-    for line in lines[:_QUOTE_LINES]:
-        if dialect.comment and line.startswith(dialect.comment) and not within:
-            continue
-        even = line.count(dialect.quote) % 2 == 0
-        if even and not within:
-            rows += [
-                row for _, row in read_records([line], dialect.separator, quote="") if len(row) == len(dialect.names)
-            ]
-        within ^= not even
-    quoted: set[str] = set()
-    bare: set[str] = set()
-    for name, cells in zip(dialect.names, zip(*rows, strict=True), strict=False):
-        values = [cell.strip() for cell in cells if cell.strip()]
-        if values:
-            whole = all(len(v) > 1 and v[0] == v[-1] == dialect.quote for v in values)
-            (quoted if whole else bare).add(name)
-    return quoted if bare else set()
 
 
 def _explain(sources: Sequence[Source], dialect: Dialect, message: str) -> DataError:

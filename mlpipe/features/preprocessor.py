@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from typing import Any, Self
 
@@ -23,17 +22,17 @@ from sklearn.utils.validation import check_is_fitted
 from mlpipe.arrays import Arrays
 from mlpipe.errors import DataError, did_you_mean, how_many
 from mlpipe.features.base import ColumnTransformer
-from mlpipe.features.choice import fit_transformers, read_transformer, target_columns, write_transformer
+from mlpipe.features.choice import read_transformer, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.fitting import fit_columns, put_out_of_fold
 from mlpipe.features.neighbor_features import NeighborFeatures, fit_neighbors, wanted
 from mlpipe.features.neighbors import Floats
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.spec import BIN_ROWS, specify, with_bins
 from mlpipe.features.target import Target, TargetCodec
-from mlpipe.features.target_mean import TargetMean
-from mlpipe.features.typed import number, typed
-from mlpipe.schema import Column, InputSpec, Role, Schema
+from mlpipe.features.typed import number
+from mlpipe.schema import InputSpec, Role, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -214,18 +213,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.target_ = TargetCodec(self.schema.task, self._config.target_transform).fit(frame)
         self.__dict__.pop("_selections", None)
 
-        def fit_column(column: Column) -> list[ColumnTransformer]:
-            value, _ = typed(column, frame.schema[column.name])
-            values = frame.select(value.alias(column.name)).to_series()
-            if (flat := _flatness(values)) is not None:
-                logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
-            return fit_transformers(column, values, encoding.result(), self.schema.task, self._config)
-
-        with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
-            encoding = pool.submit(self.target_.encode, frame, "the training rows")
-            fitted = list(pool.map(fit_column, self.schema.features))
-        target = encoding.result()
-        self.transformers_ = {column.name: made for column, made in zip(self.schema.features, fitted, strict=True)}
+        self.transformers_, target = fit_columns(self.schema, frame, self.target_, self._config)
         self.input_spec_ = specify(self.transformers_, self.schema.task)
         self.neighbors_, arrays, similar = None, None, None
         if wanted(self._config, frame.height):
@@ -264,15 +252,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     def _training_arrays(self, frame: pl.DataFrame, target: Target) -> Arrays:
         """The training rows as arrays, target encodings out of fold, without `neighbors_`."""
         arrays = self._transform(frame, [])[0]
-        position = 0
-        for name, transformers in self.transformers_.items():
-            for transformer in transformers:
-                width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
-                if isinstance(transformer, TargetMean):
-                    values = frame.select(typed(self.schema[name], frame.schema[name])[0].alias(name)).to_series()
-                    encoded = transformer.out_of_fold(values, target_columns(target, self.schema.task))
-                    arrays.numeric[:, position : position + width] = encoded
-                position += width
+        put_out_of_fold(arrays, self.schema, frame, self.transformers_, target)
         return arrays
 
     def _collected(self, frame: pl.DataFrame | pl.LazyFrame) -> pl.DataFrame:
@@ -309,13 +289,3 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if wrong:
             raise DataError(f"The weight column {column.name!r} is null or negative in {how_many(wrong, 'row')}.")
         return weights.cast(pl.Float32).to_numpy(writable=True)
-
-
-def _flatness(values: pl.Series) -> str | None:
-    """What is wrong with a column that never varies, or None."""
-    if values.null_count() == len(values):
-        return "has no value"
-    codes = values.to_physical()
-    if values.null_count() or (codes.head(1_000) != codes[0]).any() or (codes != codes[0]).any():
-        return None
-    return "is constant"

@@ -1,0 +1,88 @@
+"""The transformers of a training table's columns, and what its own rows get in place of `transform`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import polars as pl
+
+from mlpipe.arrays import Arrays
+from mlpipe.features.base import ColumnTransformer
+from mlpipe.features.choice import fit_transformers, target_columns
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.target import Target, TargetCodec
+from mlpipe.features.target_mean import TargetMean
+from mlpipe.features.typed import typed
+from mlpipe.schema import Column, Schema
+
+logger = logging.getLogger(__name__)
+
+
+def fit_columns(
+    schema: Schema, frame: pl.DataFrame, codec: TargetCodec, config: FeaturesConfig
+) -> tuple[dict[str, list[ColumnTransformer]], Target]:
+    """Fit the transformers of every feature column, on all threads.
+
+    Args:
+        schema: What the columns are.
+        frame: The training rows.
+        codec: Of the target; fitted.
+        config: Which transformers.
+
+    Returns:
+        The transformers by column, in the schema's order, and the encoded target.
+
+    Raises:
+        DataError: A column is of a type that cannot be read as its kind, or a target is null.
+    """
+
+    def fit_column(column: Column) -> list[ColumnTransformer]:
+        value, _ = typed(column, frame.schema[column.name])
+        values = frame.select(value.alias(column.name)).to_series()
+        if (flat := _flatness(values)) is not None:
+            logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
+        return fit_transformers(column, values, encoding.result(), schema.task, config)
+
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        encoding = pool.submit(codec.encode, frame, "the training rows")
+        fitted = list(pool.map(fit_column, schema.features))
+    return {column.name: made for column, made in zip(schema.features, fitted, strict=True)}, encoding.result()
+
+
+def put_out_of_fold(
+    arrays: Arrays,
+    schema: Schema,
+    frame: pl.DataFrame,
+    transformers: Mapping[str, Sequence[ColumnTransformer]],
+    target: Target,
+) -> None:
+    """Put target encodings of the training rows in which a row's own target has no part into their arrays.
+
+    Args:
+        arrays: Of the training rows; written to.
+        schema: What the columns are.
+        frame: The training rows.
+        transformers: The fitted ones, by column, in the order of the arrays' columns.
+        target: Encoded, of these rows.
+    """
+    position = 0
+    for name, chosen in transformers.items():
+        for transformer in chosen:
+            width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
+            if isinstance(transformer, TargetMean):
+                values = frame.select(typed(schema[name], frame.schema[name])[0].alias(name)).to_series()
+                encoded = transformer.out_of_fold(values, target_columns(target, schema.task))
+                arrays.numeric[:, position : position + width] = encoded
+            position += width
+
+
+def _flatness(values: pl.Series) -> str | None:
+    """What is wrong with a column that never varies, or None."""
+    if values.null_count() == len(values):
+        return "has no value"
+    codes = values.to_physical()
+    if values.null_count() or (codes.head(1_000) != codes[0]).any() or (codes != codes[0]).any():
+        return None
+    return "is constant"
