@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 FEWEST_ROWS, MOST_ROWS = 1_000, 200_000
 CHECK_ROWS, CHECK_STEPS = 6_000, 75
 LEAST_GAIN = 0.03
-#: Rounds of the check's trees; with more than three classes fewer, since each round has a tree for every class.
-CHECK_ROUNDS, FEWEST_ROUNDS = 60, 10
+#: Rounds of the check's trees. Fewer would be a weaker model, which gains from what the Transformer does not need.
+CHECK_ROUNDS = 60
 #: Numbers and encoded categories are cut off here.
 LARGEST = 4.0
 #: Categories are encoded by the means of at most so many columns of the target, those that vary most.
@@ -204,14 +204,12 @@ def _gain(design: Floats, columns: Floats, kind: TaskKind, seed: int) -> float:
     if kind not in (TaskKind.MULTICLASS, TaskKind.REGRESSION):
         truth = truth > 0
 
-    rounds = max(FEWEST_ROUNDS, 3 * CHECK_ROUNDS // max(3, columns.shape[1]))
-
     def loss(features: Floats) -> float:
         if kind is TaskKind.REGRESSION:
-            trees = HistGradientBoostingRegressor(max_iter=rounds, early_stopping=False, random_state=seed)
+            trees = HistGradientBoostingRegressor(max_iter=CHECK_ROUNDS, early_stopping=False, random_state=seed)
             trees.fit(features[inside], truth[inside])
             return float(np.square(trees.predict(features[outside]) - truth[outside]).mean())
-        classes = HistGradientBoostingClassifier(max_iter=rounds, early_stopping=False, random_state=seed)
+        classes = HistGradientBoostingClassifier(max_iter=CHECK_ROUNDS, early_stopping=False, random_state=seed)
         classes.fit(features[inside], truth[inside])
         known = np.isin(truth[outside], classes.classes_)
         shares = classes.predict_proba(features[outside])[known]
