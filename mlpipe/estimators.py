@@ -31,10 +31,11 @@ from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
 from mlpipe.data.split import SplitConfig, split_rows
 from mlpipe.errors import BundleError, ConfigError, DataError
+from mlpipe.features.calibration import is_yes
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
 from mlpipe.models import TransformerConfig
-from mlpipe.schema import Role, reject_unknown_keys
+from mlpipe.schema import Role, TaskKind, reject_unknown_keys
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import train
 
@@ -47,7 +48,8 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
 
     Args:
         model: Fields of `TransformerConfig`.
-        training: Fields of `TrainingConfig`.
+        training: Fields of `TrainingConfig`, for example `{"metric": "f1", "class_weights": "balanced"}` or
+            `{"loss": "quantile", "interval": 0.9}`.
         features: Fields of `FeaturesConfig`.
         trainer: Arguments of `lightning.Trainer`, for example `{"max_epochs": 20, "precision": "bf16-mixed"}`.
         columns: Kind by column name, where the inferred one is not wanted.
@@ -133,7 +135,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
         self.sample_row_ = json_row(frames["validation"], schema)
         self.predictor_: Predictor = ModelPredictor(
-            schema=schema, preprocessor=data.preprocessor, model=trained.module.net, temperature=trained.temperature
+            schema=schema, preprocessor=data.preprocessor, model=trained.module.net, calibration=trained.calibration
         )
         return self
 
@@ -154,7 +156,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             preprocessor=predictor.preprocessor,
             model=net,
             config=net.config,
-            temperature=predictor.temperature,
+            calibration=predictor.calibration,
             metrics=self.metrics_,
             model_card=model_card(
                 name=type(self).__name__,
@@ -163,6 +165,8 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
                 sample_row=self.sample_row_,
                 num_parameters=sum(p.numel() for p in net.parameters()),
                 kept_rows=predictor.preprocessor.kept_rows,
+                threshold=predictor.threshold,
+                level=predictor.level,
             ),
             sample_row=self.sample_row_,
             overwrite=overwrite,
@@ -237,9 +241,16 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         return values[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
-        """The most probable label of each row, (T,), in the labels' own type."""
-        best = self.predict_proba(X).argmax(axis=1)
-        labels: npt.NDArray[Any] = self.classes_[best]
+        """The label that is answered for each row, (T,), in the labels' own type.
+
+        It is the most probable one, but where `training.metric` or `training.threshold` asks for another threshold.
+        """
+        values = self._values(X)
+        task = self.predictor_.schema.task
+        best = values.argmax(axis=1)
+        if task.kind is TaskKind.BINARY:
+            best = is_yes(values[:, 0], self.predictor_.threshold).astype(np.int64)
+        labels: npt.NDArray[Any] = self.classes_[np.argsort(np.argsort(np.array(task.classes)))[best]]
         return labels
 
     @classmethod
@@ -267,6 +278,19 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
     def predict(self, X: Any) -> Values:
         """Values (T,) in units of the target."""
         return self._values(X)[:, 0]
+
+    def predict_interval(self, X: Any) -> Values:
+        """Lower and upper bounds (T, 2) in units of the target.
+
+        They hold the targets of rows like those kept for validation as often as `training={"interval": 0.9}` says.
+
+        Raises:
+            ConfigError: The estimator was fitted without an interval.
+        """
+        check_is_fitted(self, "predictor_")
+        if self.predictor_.level is None:
+            raise ConfigError('There is no interval to predict: fit with `training={"interval": 0.9}`, for example.')
+        return self._values(X)[:, 1:]
 
     def _check_task(self) -> None:
         kind = self.predictor_.schema.task.kind

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlpipe.bundle.manifest import SAMPLE_REQUEST
+from mlpipe.features.calibration import EVEN
 from mlpipe.schema import Column, Role, Schema, TaskKind
 
 _TASK_WORDS = {
@@ -38,6 +39,8 @@ def model_card(
     num_parameters: int | None = None,
     num_members: int = 1,
     kept_rows: int = 0,
+    threshold: float = EVEN,
+    level: float | None = None,
 ) -> str:
     """The card's text.
 
@@ -50,6 +53,8 @@ def model_card(
         num_parameters: Size of the network, or of all of them.
         num_members: Models of a cross-validation whose predictions are averaged; 1: there is but one.
         kept_rows: Training rows that the preprocessing holds, see `Preprocessor.kept_rows`.
+        threshold: Binary: the answer is the second class where its probability is above this.
+        level: Regression with an interval: the share of rows whose target it is to hold.
     """
     blocks = [
         f"# {name}",
@@ -57,11 +62,13 @@ def model_card(
         "## How well",
         *([_FOLD_METRICS] if num_members > 1 else []),
         _metrics_table(metrics),
+        *_decision(schema, threshold, num_members),
+        *_interval(level, num_members),
         "## What it reads",
         _columns_table(schema.features),
         *_left_out(schema),
         "## How to call it",
-        _usage(schema, sample_row),
+        _usage(schema, sample_row, level),
         "## Limits",
         _limits(schema, kept_rows),
     ]
@@ -101,6 +108,31 @@ def _metrics_table(metrics: Mapping[str, Any]) -> str:
     return _table(header, rows, right=True)
 
 
+def _decision(schema: Schema, threshold: float, num_members: int) -> list[str]:
+    if threshold == EVEN:
+        return []
+    no, yes = schema.task.classes
+    of_all = " (the mean of the models' thresholds)" if num_members > 1 else ""
+    lines = [
+        f"It answers `{yes}` where the probability of that is above {threshold:.4g}{of_all}, and `{no}` elsewhere.",
+        "The `confidence` is the probability of the answer, which may then be below one half.",
+    ]
+    return ["\n".join(lines)]
+
+
+def _interval(level: float | None, num_members: int) -> list[str]:
+    if level is None:
+        return []
+    lines = [
+        f"`lower` and `upper` are made to hold the target of a share of {level:.4g} of rows like the validation rows",
+        "(conformal prediction). The `coverage` of `validation` is no test of that, since these rows set the width; that",
+        "of `test` is. It is a share of all rows: of some kinds of rows it may be more and of others less.",
+    ]
+    if num_members > 1:
+        lines.append("The bounds are the means of the models' bounds; this promise is that of each model by itself.")
+    return ["\n".join(lines)]
+
+
 def _columns_table(columns: tuple[Column, ...]) -> str:
     return _table(["column", "kind", "why"], [[f"`{c.name}`", c.kind.value, c.reason] for c in columns])
 
@@ -113,9 +145,11 @@ def _left_out(schema: Schema) -> list[str]:
     return ["These columns of the training file are not read:", _table(["column", "role", "why"], rows)]
 
 
-def _usage(schema: Schema, sample_row: Mapping[str, Any]) -> str:
+def _usage(schema: Schema, sample_row: Mapping[str, Any], level: float | None) -> str:
     sample = {c.name: sample_row[c.name] for c in schema.features if c.name in sample_row}
     answer = _ANSWER_WORDS.get(schema.task.kind, "`prediction`, `probabilities` by class and `confidence`")
+    if level is not None:
+        answer += ", and its interval's bounds, `lower` and `upper`"
     return "\n".join(
         [
             "```bash",

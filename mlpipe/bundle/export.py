@@ -15,8 +15,10 @@ from mlpipe.bundle.card import model_card
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle, write_bundle
 from mlpipe.bundle.manifest import PREPROCESS, SCHEMA
+from mlpipe.bundle.predictor import mean_threshold
 from mlpipe.bundle.staging import check_free
-from mlpipe.errors import BundleError
+from mlpipe.errors import BundleError, MlpipeError
+from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
@@ -38,14 +40,14 @@ class RunContents:
         preprocessor: Fitted on the training rows.
         config: What the model was built from.
         model: The network, in evaluation mode, on the CPU.
-        temperature: 1.0 without calibration.
+        calibration: What makes answers of the network's outputs.
     """
 
     schema: Schema
     preprocessor: Preprocessor
     config: TransformerConfig
     model: Transformer
-    temperature: float
+    calibration: Calibration
 
 
 def load_run(run_dir: Path) -> RunContents:
@@ -60,11 +62,10 @@ def load_run(run_dir: Path) -> RunContents:
     _require(run_dir, CHECKPOINT, SCHEMA, PREPROCESS)
     preprocessor = Preprocessor.from_dict(_json(run_dir / PREPROCESS))
     config, model = _load_model(run_dir / CHECKPOINT)
-    if model.spec != preprocessor.input_spec_:
+    calibration = _calibration(run_dir / "calibration.json")
+    if model.spec != calibration.network_spec(preprocessor.input_spec_):
         raise BundleError(f"{str(run_dir)!r}: {PREPROCESS} and {CHECKPOINT} are of different runs.")
-    calibration = run_dir / "calibration.json"
-    temperature = _json(calibration)["temperature"] if calibration.exists() else 1.0
-    return RunContents(Schema.from_dict(_json(run_dir / SCHEMA)), preprocessor, config, model, temperature)
+    return RunContents(Schema.from_dict(_json(run_dir / SCHEMA)), preprocessor, config, model, calibration)
 
 
 def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
@@ -94,7 +95,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
         preprocessor=contents.preprocessor,
         model=contents.model,
         config=contents.config,
-        temperature=contents.temperature,
+        calibration=contents.calibration,
         metrics=metrics,
         model_card=model_card(
             name=run_dir.resolve().name,
@@ -104,6 +105,8 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
             source=_source_name(data),
             num_parameters=sum(parameter.numel() for parameter in contents.model.parameters()),
             kept_rows=contents.preprocessor.kept_rows,
+            threshold=contents.calibration.threshold,
+            level=contents.calibration.level,
         ),
         sample_row=sample_row,
         read=data.get("read"),
@@ -127,6 +130,8 @@ def _export_average(run_dir: Path, out: Path, *, overwrite: bool) -> Path:
         num_parameters=sum(p.numel() for member in members for p in member.model.parameters()),
         num_members=len(members),
         kept_rows=sum(member.preprocessor.kept_rows for member in members),
+        threshold=mean_threshold(member.calibration.threshold for member in members),
+        level=members[0].calibration.level,
     )
     return write_ensemble(out, members, metrics=shown, model_card=card, overwrite=overwrite)
 
@@ -168,6 +173,15 @@ def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
     }
     model.load_state_dict(weights)
     return config, model.eval()
+
+
+def _calibration(path: Path) -> Calibration:
+    if not path.exists():  # a run that was killed before it was measured
+        return Calibration()
+    try:
+        return Calibration.from_dict(_json(path))
+    except (MlpipeError, TypeError) as error:
+        raise BundleError(f"{str(path)!r} is not as mlpipe writes it ({error}).") from error
 
 
 def _json(path: Path) -> Any:

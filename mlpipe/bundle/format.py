@@ -28,6 +28,7 @@ from mlpipe.bundle.folder import read_file, read_manifest
 from mlpipe.bundle.manifest import AnyManifest, FileEntry, Manifest, refuse
 from mlpipe.bundle.staging import check_free, staged, write_files
 from mlpipe.errors import BundleError
+from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
@@ -45,6 +46,7 @@ class BundleContents:
         preprocessor: Fitted; from raw rows to arrays, and from the model's outputs to predictions.
         config: What the model was built from.
         model: With its weights, in evaluation mode, on the CPU, without gradients.
+        calibration: What makes answers of the model's outputs.
         sample_request: One raw row.
     """
 
@@ -54,17 +56,13 @@ class BundleContents:
     preprocessor: Preprocessor
     config: TransformerConfig
     model: Transformer
+    calibration: Calibration
     sample_request: dict[str, Any]
 
     @property
     def version(self) -> str:
         """The short hash that names the content."""
         return self.manifest.version
-
-    @property
-    def temperature(self) -> float:
-        """The logits are divided by it before they become probabilities."""
-        return self.manifest.temperature
 
 
 def write_bundle(
@@ -74,7 +72,7 @@ def write_bundle(
     preprocessor: Preprocessor,
     model: nn.Module,
     config: TransformerConfig,
-    temperature: float,
+    calibration: Calibration,
     metrics: Mapping[str, Any],
     model_card: str,
     sample_row: Mapping[str, Any],
@@ -89,7 +87,7 @@ def write_bundle(
         preprocessor: Fitted on the training rows.
         model: The trained network.
         config: What `model` was built from.
-        temperature: The logits are divided by it before they become probabilities; 1.0 without calibration.
+        calibration: What makes answers of the model's outputs.
         metrics: Any nested mapping of numbers; NaN is written as null.
         model_card: Markdown.
         sample_row: A raw row, of JSON values or as Polars gives it; what is no feature is left out.
@@ -121,8 +119,8 @@ def write_bundle(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         task=schema.task.to_dict(),
         model=config.to_dict(),
-        input_spec=preprocessor.input_spec_.to_dict(),
-        temperature=float(temperature),
+        input_spec=calibration.network_spec(preprocessor.input_spec_).to_dict(),
+        calibration=calibration.to_dict(),
         metrics=plain(metrics),
         read=None if read is None else dict(read),
         files={name: FileEntry.of(content) for name, content in contents.items()},
@@ -161,13 +159,14 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     with _parsing(folder, files.MANIFEST):
         config = TransformerConfig.from_dict(manifest.model)
         spec = InputSpec.from_dict(manifest.input_spec)
-    if spec != preprocessor.input_spec_:
+        calibration = Calibration.from_dict(manifest.calibration)
+    if spec != calibration.network_spec(preprocessor.input_spec_):
         refuse(folder, files.PREPROCESS, f"makes other features than {files.MANIFEST} says the model reads")
     with _parsing(folder, files.MANIFEST), torch.random.fork_rng(devices=[]):  # initialising draws random numbers
         model = Transformer(config, spec)
     _load_weights(folder, model, contents[files.WEIGHTS])
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
-    return BundleContents(folder, manifest, schema, preprocessor, config, model, sample)
+    return BundleContents(folder, manifest, schema, preprocessor, config, model, calibration, sample)
 
 
 def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:

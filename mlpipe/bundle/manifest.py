@@ -2,8 +2,8 @@
 
 Standard library only, so that a server can refuse a damaged bundle before it loads torch.
 
-- There are two kinds: a bundle of one model (format version 1), and an ensemble (format version 2), whose members are
-  bundles of one model.
+- There are two kinds: a bundle of one model (format version 3; 1 is its form of old, without thresholds and
+  intervals), and an ensemble (format version 2), whose members are bundles of one model.
 - File types that can carry code (pickle, shared objects, Python) cannot even be listed.
 - `version` names the content: the same model exported twice has the same version, whatever the clock says.
 - `checksum` covers `bundle.json` itself, which no other file could vouch for. It finds damage, not an attacker who
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -159,21 +158,15 @@ class Manifest(AnyManifest):
     Attributes:
         model: The model config as a dict.
         input_spec: `InputSpec.to_dict()`; with `model` it fixes the shape of every weight.
-        temperature: The logits are divided by it before they become probabilities.
+        calibration: `Calibration.to_dict()`: what makes answers of the network's outputs.
     """
 
-    format_version = 1
+    format_version = 3
     required_files = REQUIRED_FILES
 
     model: dict[str, Any]
     input_spec: dict[str, Any]
-    temperature: float
-
-    def _check(self, folder: Path) -> None:
-        super()._check(folder)
-        temperature: Any = self.temperature
-        if not isinstance(temperature, int | float) or not (math.isfinite(temperature) and temperature > 0):
-            refuse(folder, MANIFEST, f"has temperature {temperature!r}, which is not a positive number")
+    calibration: dict[str, Any]
 
 
 @dataclass(frozen=True)

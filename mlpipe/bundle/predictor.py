@@ -15,9 +15,10 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,7 @@ import torch
 from mlpipe.arrays import Arrays
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
 from mlpipe.errors import InputError
+from mlpipe.features.calibration import EVEN, Calibration
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.target import TargetCodec
@@ -63,12 +65,24 @@ class Predictor(ABC):
         schema: The raw table and the task.
         version: The bundle's version; empty for a model that is in no bundle yet.
         read: The options that the training file was read with, as a dict; None: the defaults.
+        threshold: Binary: the answer is the second class where its probability is above this.
+        level: Regression with an interval: the share of rows whose target it is to hold.
     """
 
-    def __init__(self, schema: Schema, version: str = "", read: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        version: str = "",
+        read: Mapping[str, Any] | None = None,
+        *,
+        threshold: float = EVEN,
+        level: float | None = None,
+    ) -> None:
         self.schema = schema
         self.version = version
         self.read = read
+        self.threshold = threshold
+        self.level = level
         self._codec = TargetCodec(schema.task)
 
     @staticmethod
@@ -90,7 +104,7 @@ class Predictor(ABC):
             schema=contents.schema,
             preprocessor=contents.preprocessor,
             model=contents.model,
-            temperature=contents.temperature,
+            calibration=contents.calibration,
             version=contents.version,
             read=contents.manifest.read,
         )
@@ -104,8 +118,8 @@ class Predictor(ABC):
             run: Runs each network; what is not torch is done by the caller's thread.
 
         Returns:
-            (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression. NaN
-            where there is no finite answer.
+            (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression, with the
+            lower and the upper bound of an interval behind them if there is one. NaN where there is no finite answer.
 
         Raises:
             InputError: A feature is missing, or a value does not fit its column.
@@ -119,9 +133,9 @@ class Predictor(ABC):
             batch_size: Rows that are worked on at once; bounds memory and changes nothing else.
 
         Returns:
-            One row for each, in order. Binary and multiclass: `prediction`, `probability_<class>` and `confidence`;
-            multilabel: `prediction`, a list of names, and `probability_<name>`; regression: `prediction`, in the
-            target's own unit.
+            One row for each, in order. Binary and multiclass: `prediction`, `probability_<class>` and `confidence`,
+            the probability of the prediction; multilabel: `prediction`, a list of names, and `probability_<name>`;
+            regression: `prediction`, in the target's own unit, and with an interval `lower` and `upper`.
 
         Raises:
             InputError: Names the field and the row that does not fit the schema.
@@ -138,7 +152,7 @@ class Predictor(ABC):
             if not finite.all():
                 row = start + int(np.argmin(finite))
                 raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
-            parts.append(self._codec.answers(values_TO))
+            parts.append(self._codec.answers(values_TO, self.threshold))
         return pl.concat(parts)
 
     def predict_file(
@@ -179,7 +193,7 @@ class ModelPredictor(Predictor):
         schema: The raw table and the task.
         preprocessor: From raw rows to arrays, and from the model's outputs to the target's unit.
         model: The network, on the CPU; put into evaluation mode.
-        temperature: The logits are divided by it before they become probabilities.
+        calibration: What makes answers of the network's outputs.
         version: As in `Predictor`.
         read: As in `Predictor`.
     """
@@ -190,14 +204,14 @@ class ModelPredictor(Predictor):
         schema: Schema,
         preprocessor: Preprocessor,
         model: Transformer,
-        temperature: float = 1.0,
+        calibration: Calibration | None = None,
         version: str = "",
         read: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(schema, version, read)
+        self.calibration = calibration or Calibration()
+        super().__init__(schema, version, read, threshold=self.calibration.threshold, level=self.calibration.level)
         self.preprocessor = preprocessor
         self.model = model.eval()
-        self.temperature = temperature
 
     def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
         """See `Predictor.values`."""
@@ -206,16 +220,18 @@ class ModelPredictor(Predictor):
         if self.schema.task.is_classification:
             return outputs_TO
         # An infinite output must not become a large number in the target's unit.
-        return self.preprocessor.target_.in_units(np.where(np.isfinite(outputs_TO), outputs_TO, np.float32(np.nan)))
+        finite_TO = np.where(np.isfinite(outputs_TO), outputs_TO, np.float32(np.nan))
+        return self.preprocessor.target_.values(finite_TO, self.calibration.interval)
 
     def predict_arrays(self, arrays: Arrays, *, batch_size: int = 4096) -> Outputs:
         """The model's outputs for preprocessed rows.
 
         Returns:
-            float32 (T, O): probabilities, calibrated, for classification; standardised values for regression.
+            float32 (T, O): probabilities, calibrated, for classification; standardised values for regression, or
+            quantiles, in ascending order.
         """
-        kind, temperature = self.schema.task.kind, self.temperature
-        outputs = [np.empty((0, self.schema.task.num_outputs), np.float32)]
+        kind, temperature = self.schema.task.kind, self.calibration.temperature
+        outputs = [np.empty((0, self.model.spec.num_outputs), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(arrays), batch_size):
                 part = arrays.take(slice(start, start + batch_size))
@@ -230,7 +246,7 @@ class EnsemblePredictor(Predictor):
     """Several predictors of one table and task, whose values are averaged.
 
     By Jensen's inequality the log-loss (of probabilities) and the squared error (of numbers) of the mean are at most
-    the mean of the members'.
+    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval.
 
     Args:
         members: At least one; the schema is the first one's.
@@ -241,7 +257,8 @@ class EnsemblePredictor(Predictor):
     def __init__(
         self, members: Sequence[Predictor], *, version: str = "", read: Mapping[str, Any] | None = None
     ) -> None:
-        super().__init__(members[0].schema, version, read)
+        threshold = mean_threshold(member.threshold for member in members)
+        super().__init__(members[0].schema, version, read, threshold=threshold, level=members[0].level)
         self.members = tuple(members)
 
     def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
@@ -251,3 +268,13 @@ class EnsemblePredictor(Predictor):
         for member in self.members[1:]:
             total_TO += member.values(frame, run)
         return (total_TO / len(self.members)).astype(values_TO.dtype)
+
+
+def mean_threshold(thresholds: Iterable[float]) -> float:
+    """The threshold of an ensemble, for which probabilities are averaged too.
+
+    Examples:
+        >>> mean_threshold([0.25, 0.375])
+        0.3125
+    """
+    return fmean(thresholds)

@@ -119,13 +119,15 @@ def _report(config: RunConfig, table: Table) -> Report:
     kind = table.schema.task.kind
     metric = config.training.metric or DEFAULT_METRIC[kind]
     check_metric(kind, metric)
+    if metric == "pinball":
+        raise ConfigError("Only ours has intervals, and `pinball` measures those: compare by `--training.metric mae`.")
     return Report(kind, metric, {part: frame.height for part, frame in table.frames.items()}, config.seed)
 
 
 def _compare(names: list[str], config: RunConfig, table: Table, report: Report, out: str | None) -> bool:
     """Fit the baselines, and write the report anew after each; returns whether Ctrl-C ended that."""
     try:
-        for result in iter_baselines(table.schema, table.frames, names, config.seed, config.features):
+        for result in iter_baselines(table.schema, table.frames, names, config.seed, config.features, report.metric):
             report.results.append(result)
             if out is not None:
                 report.write(Path(out))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from typing import Any
 
 import polars as pl
 
@@ -13,10 +12,8 @@ from mlpipe.bundle.export import load_run
 from mlpipe.commands.tables import print_metrics
 from mlpipe.data.load import Part, dropped_sentence, load_table, read_labelled
 from mlpipe.errors import DataError
-from mlpipe.models import member_average
-from mlpipe.schema import TaskKind
 from mlpipe.training.loop import predict_logits
-from mlpipe.training.metrics import compute_metrics
+from mlpipe.training.outcome import measure
 from mlpipe.training.parser import RunConfig, config_from_file
 from mlpipe.training.rundir import RunDirectory, open_run
 
@@ -40,13 +37,8 @@ def score(directory: RunDirectory, frame: pl.DataFrame) -> dict[str, float]:
     """Metrics of a run's best weights on labelled raw rows."""
     contents = load_run(directory.path)
     arrays = contents.preprocessor.transform(frame, with_target=True)
-    codec, kind = contents.preprocessor.target_, contents.schema.task.kind
     logits = predict_logits(contents.model, arrays, 4096)
-    outputs: Any = member_average(logits, kind, contents.temperature).numpy()
-    target: Any = arrays.target
-    if kind is TaskKind.REGRESSION:
-        outputs, target = codec.in_units(outputs), codec.in_units(target)
-    return compute_metrics(kind, outputs, target, arrays.weight)
+    return measure(logits, arrays, contents.preprocessor.target_, contents.calibration)
 
 
 def _rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Part) -> tuple[pl.DataFrame, str]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import polars as pl
 
 from mlpipe.errors import DataError, did_you_mean, how_many
+from mlpipe.features.calibration import EVEN, Interval, is_yes
 from mlpipe.features.categorical import vocabulary_ids
 from mlpipe.features.numeric import Standardise
 from mlpipe.features.typed import boolean, category, number, refuse_nested
@@ -80,31 +81,50 @@ class TargetCodec:
         """
         return self.answers(outputs if self.task.is_classification else self.in_units(outputs))
 
-    def answers(self, values: npt.NDArray[np.floating[Any]]) -> pl.DataFrame:
-        """What is told of predicted values; depends on the task alone.
+    def values(
+        self, outputs: npt.NDArray[np.floating[Any]], interval: Interval | None = None
+    ) -> npt.NDArray[np.floating[Any]]:
+        """A network's outputs as `answers` takes them, as far as they are no probabilities already.
+
+        Args:
+            outputs: (T, O) float32: probabilities; regression: (T, 1) standardised values, or (T, 3) quantiles.
+            interval: Regression: how the interval is made of them.
+        """
+        if self.task.is_classification:
+            return outputs
+        return self.in_units(outputs if interval is None else interval.around(outputs))
+
+    def answers(self, values: npt.NDArray[np.floating[Any]], threshold: float = EVEN) -> pl.DataFrame:
+        """What is told of predicted values; depends on the task, and a binary task's threshold.
 
         Args:
             values: (T, O). Binary: (T, 1), the probability of the second class; multiclass: (T, C) and multilabel:
-                (T, L) probabilities; regression: (T, 1) in units of the target.
+                (T, L) probabilities; regression: (T, 1) in units of the target, or (T, 3) with the lower and the upper
+                bound of an interval.
+            threshold: Binary: the answer is the second class where its probability is above this.
 
         Returns:
-            Classification: `prediction`, a `probability_<class>` per class, and `confidence`, the largest of them.
-            Multilabel: `prediction` is a list of the names of the labels above one half, and there is a
-            `probability_<name>` per label. Regression: `prediction` in units of the target.
+            Classification: `prediction`, a `probability_<class>` per class, and `confidence`, that of the prediction:
+            the largest of them, but for a binary task whose threshold is not one half. Multilabel: `prediction` is a
+            list of the names of the labels above one half, and there is a `probability_<name>` per label. Regression:
+            `prediction` in units of the target, and with an interval its bounds, `lower` and `upper`.
         """
         kind, classes = self.task.kind, self.task.classes
         if kind is TaskKind.REGRESSION:
-            return pl.DataFrame({"prediction": values[:, 0]})
+            names = ("prediction", "lower", "upper")[: values.shape[1]]
+            return pl.DataFrame({name: values[:, column] for column, name in enumerate(names)})
         if kind is TaskKind.BINARY:
+            best = is_yes(values[:, 0], threshold).astype(np.int64)
             values = np.concatenate((1 - values, values), axis=1)
         probabilities = {f"probability_{label_text(c)}": values[:, i] for i, c in enumerate(classes)}
         if kind is TaskKind.MULTILABEL:
-            chosen = [[str(classes[i]) for i in np.flatnonzero(row > 0.5)] for row in values]
+            chosen = [[str(classes[i]) for i in np.flatnonzero(is_yes(row))] for row in values]
             prediction = pl.Series("prediction", chosen, dtype=pl.List(pl.String))
             return pl.DataFrame({"prediction": prediction, **probabilities})
         labels = pl.Series("prediction", list(classes))
-        best = values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
-        confidence = values.max(axis=1) if len(values) else np.zeros(0, dtype=np.float32)
+        if kind is TaskKind.MULTICLASS:
+            best = values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
+        confidence = np.take_along_axis(values, best[:, None], axis=1)[:, 0]
         return pl.DataFrame({"prediction": labels.gather(best), **probabilities, "confidence": confidence})
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,7 +155,7 @@ class TargetCodec:
         logs: npt.NDArray[np.float64] = np.log1p(numbers)
         return logs
 
-    def in_units(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    def in_units(self, values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
         """Standardised values, of any shape, in units of the target; regression only."""
         raw = values.astype(np.float64) * self.scale + self.mean
         # log(float64's largest) is 709.8: an output gone wild is large, not infinite.

@@ -61,6 +61,8 @@ def member_loss(
     kind: TaskKind,
     weight: Tensor | None = None,
     label_smoothing: float = 0.0,
+    class_weight: Tensor | None = None,
+    quantiles: tuple[float, ...] | None = None,
 ) -> Tensor:
     """Mean over the members of each one's mean loss over the rows, in float32.
 
@@ -68,9 +70,12 @@ def member_loss(
         logits_BKO: As `Transformer` gives them.
         target: As in `Arrays.target`: class ids (B,) for binary and multiclass, 0 and 1 (B, O) for multilabel,
             standardised values (B,) for regression.
-        kind: Cross-entropy for the three classifications, squared error for regression.
+        kind: Cross-entropy for the three classifications; squared error for regression, or the pinball loss.
         weight: Sample weights (B,); the mean over rows is weighted by them.
         label_smoothing: Share of the target's mass spread evenly over the classes; ignored for regression.
+        class_weight: (C,) what rows count by their class, times their sample weight. Multilabel: (O,) what rows that
+            have a label count in its loss.
+        quantiles: Regression: the quantile that each output is to be, with the pinball loss (Koenker and Bassett 1978).
 
     Returns:
         A scalar.
@@ -84,15 +89,28 @@ def member_loss(
         )
     else:
         target_BKO = target.float().reshape(target.shape[0], 1, -1).expand_as(logits)
-        if kind is TaskKind.REGRESSION:
+        if quantiles is not None:
+            loss_BK = _pinball(target_BKO - logits, quantiles).mean(-1)
+        elif kind is TaskKind.REGRESSION:
             loss_BK = functional.mse_loss(logits, target_BKO, reduction="none").mean(-1)
         else:
             smoothed = target_BKO * (1 - label_smoothing) + label_smoothing / 2
-            loss_BK = functional.binary_cross_entropy_with_logits(logits, smoothed, reduction="none").mean(-1)
+            positive = class_weight if kind is TaskKind.MULTILABEL else None
+            loss_BK = functional.binary_cross_entropy_with_logits(
+                logits, smoothed, reduction="none", pos_weight=positive
+            ).mean(-1)
     loss_B = loss_BK.mean(1)
+    if class_weight is not None and kind is not TaskKind.MULTILABEL:
+        of_class_B = class_weight[target.long()]
+        weight = of_class_B if weight is None else weight * of_class_B
     if weight is None:
         return loss_B.mean()
     return (loss_B * weight).sum() / weight.sum()
+
+
+def _pinball(residual_BKO: Tensor, quantiles: tuple[float, ...]) -> Tensor:
+    q_O = residual_BKO.new_tensor(quantiles)
+    return torch.maximum(q_O * residual_BKO, (q_O - 1) * residual_BKO)
 
 
 def member_average(logits_BKO: Tensor, kind: TaskKind, temperature: float = 1.0) -> Tensor:
@@ -100,7 +118,8 @@ def member_average(logits_BKO: Tensor, kind: TaskKind, temperature: float = 1.0)
 
     Args:
         logits_BKO: As `Transformer` gives them.
-        kind: Binary and multilabel: sigmoid; multiclass: softmax over O; regression: as it is.
+        kind: Binary and multilabel: sigmoid; multiclass: softmax over O; regression: as it is; several outputs are
+            quantiles and come in ascending order, since members may let them cross (Chernozhukov et al. 2010).
         temperature: Divides the logits of a classification; above 1 makes it less sure.
 
     Returns:
@@ -108,7 +127,7 @@ def member_average(logits_BKO: Tensor, kind: TaskKind, temperature: float = 1.0)
     """
     logits = logits_BKO.float()
     if kind is TaskKind.REGRESSION:
-        return logits.mean(1)
+        return logits.mean(1).sort(-1).values
     logits = logits / temperature
     probabilities = logits.softmax(-1) if kind is TaskKind.MULTICLASS else logits.sigmoid()
     return probabilities.mean(1)

@@ -48,7 +48,7 @@ def loss_curves(rows: Sequence[Mapping[str, str]], kind: TaskKind) -> Figure:
     figure = Figure(figsize=(6.4, 4.2) if kind is not TaskKind.REGRESSION else (9.6, 4.2), layout="constrained")
     if kind is TaskKind.REGRESSION:
         left, right = figure.subplots(1, 2)
-        left.set(title="Training", ylabel="loss (squared error, standardised)")
+        left.set(title="Training", ylabel="loss (of the standardised target)")
         right.set(title="Validation", ylabel="RMSE (units of the target)")
     else:
         left = right = figure.subplots()

@@ -142,12 +142,20 @@ def _describe(
 
 def _finish(directory: RunDirectory, table: Table, data: TabularDataModule, trained: Trained) -> None:
     """Write what has come of the run: metrics, bundle, plots."""
-    write_json(directory.calibration, {"temperature": trained.temperature})
+    write_json(directory.calibration, trained.calibration.to_dict())
     unfinished = {"interrupted": True} if trained.interrupted else {}
     write_json(directory.metrics_json, {**trained.metrics, "train_seconds": trained.train_seconds, **unfinished})
     export_run(directory.path, directory.bundle, overwrite=True)
     part: Part = "test" if "test" in trained.outputs else "validation"
-    save_run_plots(directory, table.schema.task, trained.outputs[part], data, part, trained.uncalibrated[part])
+    save_run_plots(
+        directory,
+        table.schema.task,
+        trained.outputs[part],
+        data,
+        part,
+        trained.uncalibrated[part],
+        trained.calibration.threshold,
+    )
 
 
 def _absolute_paths(data: DataConfig) -> dict[str, str]:

@@ -25,6 +25,7 @@ from mlpipe.training.rundir import RunDirectory, write_json
 
 #: Columns of `out_of_fold.parquet` beside the identifiers, the target and the predictions.
 FOLD, REPEAT, ROW = "fold", "repeat", "row"
+_OWN_NAMES = (FOLD, REPEAT, ROW, "prediction", "confidence", "lower", "upper")
 
 
 def measure(directory: RunDirectory, source: Source, folds: Mapping[str, SplitConfig]) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def refuse_own_names(schema: Schema) -> None:
         ConfigError: Names the column.
     """
     for column in schema:
-        taken = column.name in (FOLD, REPEAT, ROW, "prediction", "confidence") or column.name.startswith("probability_")
+        taken = column.name in _OWN_NAMES or column.name.startswith("probability_")
         if taken and column.role in (Role.IDENTIFIER, Role.TARGET):
             remedy = (
                 "rename it in the file"
@@ -117,7 +118,14 @@ def _score(predictor: Predictor, preprocessor: Preprocessor, frame: pl.DataFrame
     target: Any = arrays.target
     if kind is TaskKind.REGRESSION:
         target = preprocessor.target_.in_units(target)
-    return compute_metrics(kind, predictor.values(frame), target, arrays.weight)
+    return compute_metrics(
+        kind,
+        predictor.values(frame),
+        target,
+        arrays.weight,
+        threshold=predictor.threshold,
+        level=predictor.level,
+    )
 
 
 def _write_parquet(frame: pl.DataFrame, path: Path) -> None:

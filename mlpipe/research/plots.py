@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from mlpipe.features.calibration import EVEN, is_yes
 from mlpipe.research import figures
 from mlpipe.schema import Task, TaskKind
 from mlpipe.training.csvlog import read_metrics
@@ -31,16 +32,19 @@ def save_run_plots(
     data: TabularDataModule,
     part: Part,
     uncalibrated: Floats | None = None,
+    threshold: float = EVEN,
 ) -> list[Path]:
     """Draw everything that suits the task into `run.plots`.
 
     Args:
         run: Its `metrics.csv` gives the loss curves.
         task: The task.
-        outputs: (T, O) what the model says of a part: probabilities, or standardised values for regression.
+        outputs: (T, O) what the model says of a part: probabilities, or standardised values for regression, or
+            quantiles, of which the middle one is drawn.
         data: Has the part's targets.
         part: Which one.
         uncalibrated: (T, O) the probabilities before temperature scaling, for the reliability diagram.
+        threshold: Binary: the answer is the second class where its probability is above this.
 
     Returns:
         The files.
@@ -48,8 +52,8 @@ def save_run_plots(
     truth: Values = np.asarray(data.arrays[part].target)
     if task.kind is TaskKind.REGRESSION:
         codec = data.preprocessor.target_
-        truth, outputs = codec.in_units(truth), codec.in_units(outputs.astype(np.float32))
-    drawn = dict(task_figures(task, outputs, truth, uncalibrated))
+        truth, outputs = codec.in_units(truth), codec.in_units(outputs[:, outputs.shape[1] // 2])
+    drawn = dict(task_figures(task, outputs, truth, uncalibrated, threshold))
     if run.metrics_csv.is_file():
         drawn["loss"] = figures.loss_curves(read_metrics(run.metrics_csv), task.kind)
     run.plots.mkdir(parents=True, exist_ok=True)
@@ -57,7 +61,7 @@ def save_run_plots(
 
 
 def task_figures(
-    task: Task, outputs: Floats, target: Values, uncalibrated: Floats | None = None
+    task: Task, outputs: Floats, target: Values, uncalibrated: Floats | None = None, threshold: float = EVEN
 ) -> Iterator[tuple[str, Figure]]:
     """The figures that suit a task, by name.
 
@@ -66,6 +70,7 @@ def task_figures(
         outputs: (T, O) probabilities, or values in units of the target.
         target: As in `Arrays.target`, but in its own units for regression.
         uncalibrated: (T, O) the probabilities before temperature scaling.
+        threshold: Binary: the answer is the second class where its probability is above this.
     """
     if task.kind is TaskKind.REGRESSION:
         truth, value = target.reshape(-1), outputs.reshape(-1)
@@ -73,7 +78,8 @@ def task_figures(
         yield "residuals", figures.residual_plot(truth, value, task.target[0])
         return
     if task.kind is not TaskKind.MULTILABEL:
-        answer = outputs.argmax(axis=1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0.5).astype(np.int64)
+        is_binary = outputs.shape[1] == 1
+        answer = is_yes(outputs[:, 0], threshold).astype(np.int64) if is_binary else outputs.argmax(axis=1)
         yield "confusion_matrix", figures.confusion_matrix(target, answer, task.classes)
     roc, precision_recall = figures.ranking_curves(target, outputs, task)
     yield "roc", roc

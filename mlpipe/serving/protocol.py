@@ -11,8 +11,9 @@ One row is answered by
     {"prediction": ">50K", "probabilities": {"<=50K": 0.2, ">50K": 0.8}, "confidence": 0.8, "model_version": "…"}
 
 and several by `{"predictions": [{"prediction": …}, …], "model_version": "…"}`, in order, even if it is a list of one.
-`prediction` keeps the label's own type, keys are strings. Regression has no `probabilities`; neither it nor
-multilabel, whose prediction is a list of names, has a `confidence`.
+`prediction` keeps the label's own type, keys are strings; `confidence` is its probability. Regression has no
+`probabilities`, but with an interval `lower` and `upper`; neither it nor multilabel, whose prediction is a list of
+names, has a `confidence`.
 
 A wrong body is answered by status 422 and, in the form that FastAPI gives it,
 
@@ -120,9 +121,7 @@ def _answer(row: dict[str, Any]) -> dict[str, Any]:
     answered = {"prediction": row["prediction"]}
     if probabilities:
         answered["probabilities"] = probabilities
-    if "confidence" in row:
-        answered["confidence"] = row["confidence"]
-    return answered
+    return answered | {key: row[key] for key in ("confidence", "lower", "upper") if key in row}
 
 
 def _json(body: bytes) -> Any:

@@ -27,9 +27,10 @@ from mlpipe.data.batches import TensorBatches
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import PARTS, Part
 from mlpipe.errors import ConfigError, how_many
+from mlpipe.features.calibration import Calibration
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
-from mlpipe.training.calibration import fit_temperature
+from mlpipe.training.balance import class_weights
 from mlpipe.training.callbacks import (
     EMAWeights,
     LastCheckpoint,
@@ -40,8 +41,9 @@ from mlpipe.training.callbacks import (
 )
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.memory import keep_freed_memory
-from mlpipe.training.metrics import HIGHER_IS_BETTER, check_metric
+from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
+from mlpipe.training.outcome import before_training, fit_calibration, measure
 
 logger = logging.getLogger(__name__)
 
@@ -52,8 +54,9 @@ class Trained:
 
     Attributes:
         module: With its best weights, in evaluation mode, on the CPU.
-        temperature: What the logits are divided by; 1 for regression.
-        outputs: (T, O) averaged, calibrated outputs by part; standardised values for regression.
+        calibration: What was fitted on the validation rows.
+        outputs: (T, O) averaged outputs by part, behind the temperature; standardised values or quantiles for
+            regression.
         uncalibrated: The same with a temperature of 1.
         metrics: By part, then by name; in target units.
         train_seconds: Wall time of the Trainer's fit.
@@ -62,7 +65,7 @@ class Trained:
     """
 
     module: TabularModule
-    temperature: float
+    calibration: Calibration
     outputs: Mapping[Part, npt.NDArray[np.float32]]
     uncalibrated: Mapping[Part, npt.NDArray[np.float32]]
     metrics: Mapping[Part, Mapping[str, float]]
@@ -95,7 +98,7 @@ def train(
         resume: Go on from `last.ckpt`.
 
     Raises:
-        ConfigError: There is nothing to resume from, or the watched metric does not exist.
+        ConfigError: There is nothing to resume from, or a key of the recipe is of another task or table.
         TrainingError: The loss is not finite.
         SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
@@ -104,7 +107,18 @@ def train(
     codec = data.preprocessor.target_
     kind = data.schema.task.kind
     torch.manual_seed(seed)
-    module = TabularModule(model, data.spec, kind, training, codec.in_units if kind is TaskKind.REGRESSION else None)
+    weight = data.arrays["validation"].weight
+    counted = len(data.arrays["validation"]) if weight is None else int((weight > 0).sum())
+    judged_by = before_training(training, counted)
+    module = TabularModule(
+        model,
+        judged_by.network_spec(data.spec),
+        kind,
+        training,
+        codec.in_units if kind is TaskKind.REGRESSION else None,
+        judged_by,
+        class_weights(training.class_weights, data.schema.task, data.arrays["train"]),
+    )
     last = checkpoints / "last.ckpt"
     callbacks = [*recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
     if resume and not last.is_file():
@@ -139,14 +153,14 @@ def train(
     module = module.cpu().eval()
     held_out: dict[Part, Arrays] = {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
     logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in held_out.items()}
-    temperature = _temperature(logits["validation"], data, kind) if training.calibrate else 1.0
-    outputs = {part: member_average(values, kind, temperature) for part, values in logits.items()}
+    calibration = fit_calibration(logits["validation"], data.arrays["validation"], kind, training)
+    outputs = {part: member_average(values, kind, calibration.temperature) for part, values in logits.items()}
     return Trained(
         module=module,
-        temperature=temperature,
+        calibration=calibration,
         outputs={part: values.numpy() for part, values in outputs.items()},
         uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
-        metrics={part: module.metrics(values, *_truth(data.arrays[part])) for part, values in outputs.items()},
+        metrics={part: measure(values, data.arrays[part], codec, calibration) for part, values in logits.items()},
         train_seconds=seconds,
         epochs=runner.current_epoch,
         interrupted=interrupted,
@@ -160,6 +174,8 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
         ConfigError: Names the key that differs.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+    if state[CHECKPOINT_KEY]["spec"]["num_outputs"] != module.spec.num_outputs:
+        raise ConfigError("`training.loss` is another than the run began with; a resumed run keeps its loss.")
     began, now = state[CHECKPOINT_KEY]["model"], module.model_config.to_dict()
     for key, value in now.items():
         if began.get(key) != value:
@@ -202,13 +218,8 @@ def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, chec
 
 
 def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoints: Path, seed: int) -> list[Callback]:
-    """The callbacks that a recipe stands for.
-
-    Raises:
-        ConfigError: The watched metric is none of this task's.
-    """
-    metric = module.watched_metric
-    check_metric(module.kind, metric)
+    """The callbacks that a recipe stands for."""
+    metric = module.objective.metric
     monitor, mode = f"val/{metric}", "max" if HIGHER_IS_BETTER[metric] else "min"
     callbacks: list[Callback] = [ReproducibleSteps(seed), StopOnNonFiniteLoss()]
     if training.ema_decay > 0:
@@ -232,16 +243,6 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
     )
     callbacks.append(LastCheckpoint(checkpoints / "last.ckpt", training.checkpoint_every_steps))
     return callbacks
-
-
-def _truth(arrays: Arrays) -> tuple[Tensor, Tensor | None]:
-    assert arrays.target is not None  # these rows are labelled
-    return torch.from_numpy(arrays.target), None if arrays.weight is None else torch.from_numpy(arrays.weight)
-
-
-def _temperature(logits: Tensor, data: TabularDataModule, kind: TaskKind) -> float:
-    target, weight = _truth(data.arrays["validation"])
-    return fit_temperature(logits, target, kind, weight)
 
 
 @torch.inference_mode()

@@ -20,11 +20,12 @@ import numpy as np
 import numpy.typing as npt
 import sklearn.metrics as skm
 import torch
-import torchmetrics.functional as tmf
 import torchmetrics.functional.classification as tmc
 
 from mlpipe.errors import ConfigError, TrainingError, did_you_mean
+from mlpipe.features.calibration import EVEN, is_yes
 from mlpipe.schema import TaskKind
+from mlpipe.training.numbers import IN_UNITS, regression_metrics
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +34,10 @@ Values = npt.NDArray[Any]
 #: NumPy in the baselines and the tests, tensors in the training loop.
 ArrayLike = npt.NDArray[Any] | torch.Tensor
 
-#: Whether more is better, for every name that `compute_metrics` gives.
+#: Whether more is better, for every metric that a run can be best at.
 HIGHER_IS_BETTER: dict[str, bool] = {
     "accuracy": True,
+    "balanced_accuracy": True,
     "subset_accuracy": True,
     "auroc": True,
     "average_precision": True,
@@ -45,6 +47,7 @@ HIGHER_IS_BETTER: dict[str, bool] = {
     "calibration_error": False,
     "rmse": False,
     "mae": False,
+    "pinball": False,
     "r2": True,
 }
 
@@ -69,7 +72,7 @@ def check_metric(kind: TaskKind, metric: str) -> None:
     Raises:
         ConfigError: It has not; the sentence names the closest one.
     """
-    of_regression = ("rmse", "mae", "r2")
+    of_regression = ("rmse", "mae", "r2", "pinball")
     known = [name for name in HIGHER_IS_BETTER if (name in of_regression) == (kind is TaskKind.REGRESSION)]
     known = [name for name in known if name != "subset_accuracy" or kind is TaskKind.MULTILABEL]
     if metric not in known:
@@ -84,22 +87,30 @@ def compute_metrics(
     weight: ArrayLike | None = None,
     *,
     scale: float = 1.0,
+    threshold: float = EVEN,
+    level: float | None = None,
 ) -> dict[str, float]:
     """All metrics of a task on one set of rows.
 
-    Binary: the positive class is class 1. Multiclass: `f1`, `auroc` and `average_precision` are means over the
+    Binary: the positive class is class 1; `accuracy`, `balanced_accuracy` and `f1` are those of the answers at the
+    threshold, all others of the probabilities. `balanced_accuracy` is the mean over the classes of the share of their
+    rows that are answered right. Multiclass: `f1`, `auroc` and `average_precision` are means over the
     classes, one against the rest (a class that these rows do not have, or have alone, does not count);
     `calibration_error` is that of the most probable class; `brier` is the sum over the classes, from 0 to 2.
     Multilabel: the mean over the labels of each one's binary metric, so that `accuracy` is one minus the Hamming
-    loss; `subset_accuracy` asks for all labels of a row at once.
+    loss; `subset_accuracy` asks for all labels of a row at once. Regression with an interval: `coverage` is the share
+    of targets in it, `interval_width` its mean width, and `pinball` the mean of the quantile losses of the lower bound,
+    the value (as the median) and the upper bound.
 
     Args:
         kind: Decides which metrics there are.
-        outputs: (T, O) probabilities; (T, 1) values for regression.
+        outputs: (T, O) probabilities; for regression (T, 1) values, or (T, 3) with the bounds of an interval behind.
         target: As in `Arrays.target`: (T,) class ids, (T, O) zeros and ones for multilabel, (T,) values.
         weight: (T,) sample weights; rows of weight 0 do not count.
         scale: Target units per unit of `outputs` and `target`, for regression on standardised values; leave it at
             1 where both are decoded.
+        threshold: Binary: the answer is class 1 where its probability is above this.
+        level: The interval's, which says which quantiles its bounds stand for.
 
     Returns:
         Metric names and values, without those that are not defined here; empty if there are no rows.
@@ -114,9 +125,9 @@ def compute_metrics(
         >>> compute_metrics(TaskKind.REGRESSION, np.array([[1.0], [3.0]]), np.array([2.0, 2.0]))
         {'rmse': 1.0, 'mae': 1.0}
     """
-    outputs_TO = _numpy(outputs)
-    truth = _numpy(target)
-    weight_T = None if weight is None else _numpy(weight).astype(np.float64)
+    outputs_TO = as_numpy(outputs)
+    truth = as_numpy(target)
+    weight_T = None if weight is None else as_numpy(weight).astype(np.float64)
     if not np.isfinite(outputs_TO).all():
         raise TrainingError("The model's outputs are not finite, so there is nothing to measure.")
     if weight_T is not None:
@@ -128,15 +139,16 @@ def compute_metrics(
     if kind is not TaskKind.REGRESSION:
         # A mean of probabilities may end one rounding above 1, and torchmetrics then takes all of them for logits.
         outputs_TO = outputs_TO.clip(0, 1)
-    measure = {
-        TaskKind.BINARY: _binary,
-        TaskKind.MULTICLASS: _multiclass,
-        TaskKind.MULTILABEL: _multilabel,
-        TaskKind.REGRESSION: _regression,
-    }[kind]
-    values = measure(outputs_TO, truth, weight_T)
-    if kind is TaskKind.REGRESSION:
-        values |= {name: values[name] * scale for name in ("rmse", "mae")}
+    match kind:
+        case TaskKind.BINARY:
+            values = _binary(outputs_TO, truth, weight_T, threshold)
+        case TaskKind.MULTICLASS:
+            values = _multiclass(outputs_TO, truth, weight_T)
+        case TaskKind.MULTILABEL:
+            values = _multilabel(outputs_TO, truth, weight_T)
+        case TaskKind.REGRESSION:
+            values = regression_metrics(outputs_TO, truth, weight_T, level)
+            values |= {name: values[name] * scale for name in IN_UNITS if name in values}
     undefined = [name for name, value in values.items() if np.isnan(value)]
     if undefined:
         log.debug("Not defined on these %d rows: %s.", len(truth), ", ".join(undefined))
@@ -152,24 +164,26 @@ def mean_log_loss(kind: TaskKind, outputs: ArrayLike, target: ArrayLike, weight:
         target: As in `Arrays.target`.
         weight: (T,) sample weights.
     """
-    p_TO = _numpy(outputs)
-    truth = _numpy(target)
+    p_TO = as_numpy(outputs)
+    truth = as_numpy(target)
     if kind is TaskKind.MULTICLASS:
         of_truth = np.take_along_axis(p_TO, truth.astype(np.int64)[:, None], axis=1)
     else:
         of_truth = np.where(truth.reshape(p_TO.shape) > 0.5, p_TO, 1 - p_TO)
     losses_TO = -np.log(np.clip(of_truth.astype(np.float64), EPSILON, 1.0))
-    return _average(losses_TO.mean(axis=1), None if weight is None else _numpy(weight).astype(np.float64))
+    return _average(losses_TO.mean(axis=1), None if weight is None else as_numpy(weight).astype(np.float64))
 
 
-def _binary(p_TO: Floats, y_T: Values, weight_T: Floats | None) -> dict[str, float]:
+def _binary(p_TO: Floats, y_T: Values, weight_T: Floats | None, threshold: float = EVEN) -> dict[str, float]:
     """The metrics of one label; `p_TO` is (T, 1) or (T,)."""
     p_T, y_T = p_TO.reshape(-1), y_T.astype(np.int64)
+    answer_T = is_yes(p_T, threshold).astype(np.int64)
     return {
-        "accuracy": _average(((p_T > 0.5) == (y_T == 1)).astype(np.float64), weight_T),
+        "accuracy": _average((answer_T == y_T).astype(np.float64), weight_T),
+        "balanced_accuracy": np.nan if y_T.min() == y_T.max() else _balanced_accuracy(answer_T, y_T, weight_T),
         "auroc": _auroc(p_T, y_T, weight_T),
         "average_precision": _average_precision(p_T, y_T, weight_T),
-        "f1": _f1((p_T > 0.5).astype(np.int64), y_T, weight_T, classes=None),
+        "f1": _f1(answer_T, y_T, weight_T, classes=None),
         "log_loss": mean_log_loss(TaskKind.BINARY, p_T[:, None], y_T, weight_T),
         "brier": _average((p_T.astype(np.float64) - y_T) ** 2, weight_T),
         "calibration_error": _calibration_error(p_T, y_T == 1, weight_T),
@@ -185,6 +199,7 @@ def _multiclass(p_TO: Floats, y_T: Values, weight_T: Floats | None) -> dict[str,
     brier_T = np.einsum("to,to->t", p_TO, p_TO, dtype=np.float64) - 2 * p_truth_T + 1
     return {
         "accuracy": _average((answer_T == y_T).astype(np.float64), weight_T),
+        "balanced_accuracy": _balanced_accuracy(answer_T, y_T, weight_T),
         "auroc": _mean(_auroc(p_T, is_c_T, weight_T) for p_T, is_c_T in one_against_rest),
         "average_precision": _mean(_average_precision(p_T, is_c_T, weight_T) for p_T, is_c_T in one_against_rest),
         "f1": _f1(answer_T, y_T, weight_T, classes=p_TO.shape[1]),
@@ -196,29 +211,16 @@ def _multiclass(p_TO: Floats, y_T: Values, weight_T: Floats | None) -> dict[str,
 
 def _multilabel(p_TO: Floats, y_TO: Values, weight_T: Floats | None) -> dict[str, float]:
     per_label = [_binary(p_TO[:, label], y_TO[:, label], weight_T) for label in range(p_TO.shape[1])]
-    all_right_T = ((p_TO > 0.5) == (y_TO.astype(np.float64) > 0.5)).all(axis=1)
+    all_right_T = (is_yes(p_TO) == (y_TO.astype(np.float64) > 0.5)).all(axis=1)
     means = {name: _mean(values[name] for values in per_label) for name in per_label[0]}
     return {**means, "subset_accuracy": _average(all_right_T.astype(np.float64), weight_T)}
 
 
-def _regression(values_TO: Floats, y_T: Values, weight_T: Floats | None) -> dict[str, float]:
-    y_T = y_T.reshape(-1).astype(np.float64)
-    value_T = values_TO.reshape(-1).astype(np.float64)
-    # All three are the same for shifted values, and sums of squares of small numbers keep their digits.
-    y_T, value_T = y_T - y_T.mean(), value_T - y_T.mean()
-    defined = len(y_T) > 1 and bool((y_T != y_T[0]).any())
-    if weight_T is None:
-        value, y = torch.tensor(value_T), torch.tensor(y_T)
-        return {
-            "rmse": float(tmf.mean_squared_error(value, y, squared=False)),
-            "mae": float(tmf.mean_absolute_error(value, y)),
-            "r2": float(tmf.r2_score(value, y)) if defined else np.nan,
-        }
-    return {
-        "rmse": float(skm.root_mean_squared_error(y_T, value_T, sample_weight=weight_T)),
-        "mae": float(skm.mean_absolute_error(y_T, value_T, sample_weight=weight_T)),
-        "r2": float(skm.r2_score(y_T, value_T, sample_weight=weight_T)) if defined else np.nan,
-    }
+def _balanced_accuracy(answer_T: npt.NDArray[np.int64], y_T: npt.NDArray[np.int64], weight_T: Floats | None) -> float:
+    """The mean over the classes that the rows have; torchmetrics' would count those that are answered alone as well."""
+    of_class = np.bincount(y_T, weight_T)
+    right = np.bincount(y_T, (answer_T == y_T) * (1.0 if weight_T is None else weight_T))
+    return float(np.mean(right[of_class > 0] / of_class[of_class > 0]))
 
 
 def _auroc(p_T: Floats, y_T: npt.NDArray[np.int64], weight_T: Floats | None) -> float:
@@ -265,7 +267,8 @@ def _calibration_error(p_T: Floats, is_so_T: npt.NDArray[np.bool_], weight_T: Fl
     return float(np.abs(gaps).sum() / weight_T.sum())
 
 
-def _numpy(values: ArrayLike) -> Values:
+def as_numpy(values: ArrayLike) -> Values:
+    """A tensor or an array as an array."""
     if isinstance(values, torch.Tensor):
         values = values.detach().cpu()
         # NumPy has no bfloat16, the type of a mixed-precision run.

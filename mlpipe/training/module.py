@@ -16,11 +16,13 @@ from torch.optim import Optimizer
 
 from mlpipe.data.batches import Batch
 from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.features.calibration import Calibration
 from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import compute_metrics
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
+from mlpipe.training.outcome import Objective
 
 Values = npt.NDArray[np.floating[Any]]
 
@@ -36,15 +38,23 @@ class TabularModule(L.LightningModule):
 
     Args:
         model: The network's config.
-        spec: The input's columns.
+        spec: The input's columns, and the number of outputs.
         kind: The task.
         training: The recipe.
         to_target_units: Regression: turns the network's standardised values (and targets) into the target's units, so
             that metrics are in those.
+        calibration: By which the epochs are judged: a threshold that the user has set, quantiles. What is fitted
+            comes when training has ended.
+        class_weight: (C,) float32, see `member_loss`.
+
+    Raises:
+        ConfigError: A key of the recipe is of another task.
 
     Shape:
         Batches: see `mlpipe.data.batches.Batch`. Logits: (B, K, O), K members of an ensemble in one network.
     """
+
+    class_weight: Tensor | None
 
     def __init__(
         self,
@@ -53,13 +63,19 @@ class TabularModule(L.LightningModule):
         kind: TaskKind,
         training: TrainingConfig,
         to_target_units: Callable[[Values], Values] | None = None,
+        calibration: Calibration | None = None,
+        class_weight: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
         self.model_config = model
         self.spec = spec
         self.kind = kind
         self.training_config = training
+        self.objective = Objective.of(training, kind)
         self.to_target_units = to_target_units
+        self.calibration = calibration or Calibration()
+        weight = None if class_weight is None else torch.from_numpy(class_weight)
+        self.register_buffer("class_weight", weight, persistent=False)
         self.net = Transformer(model, spec)
         # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
         # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
@@ -87,7 +103,15 @@ class TabularModule(L.LightningModule):
         assert batch.target is not None
         forward = self._compiled or self.net
         logits = forward(batch.numeric, batch.missing, batch.categorical)
-        loss = member_loss(logits, batch.target, self.kind, batch.weight, self.training_config.label_smoothing)
+        loss = member_loss(
+            logits,
+            batch.target,
+            self.kind,
+            batch.weight,
+            self.objective.label_smoothing,
+            self.class_weight,
+            self.training_config.quantiles,
+        )
         self._loss_sum += loss.detach()
         self._loss_count += 1
         return loss
@@ -118,30 +142,34 @@ class TabularModule(L.LightningModule):
         self._evaluated = []
         weight = None if weights[0] is None else torch.cat(weights)
         metrics = self.metrics(torch.cat(outputs), torch.cat(targets), weight)
-        watched = self.watched_metric
+        watched = self.objective.metric
         if watched not in metrics:
             hint = did_you_mean(watched, metrics)
             raise ConfigError(f"`training.metric` is {watched!r}, which is not defined on the validation rows.{hint}")
         for name, value in metrics.items():
             self.log(f"val/{name}", value, prog_bar=name == watched, sync_dist=True)
 
-    @property
-    def watched_metric(self) -> str:
-        """The metric that decides on the best epoch."""
-        return self.training_config.metric or ("log_loss" if self.kind is not TaskKind.REGRESSION else "rmse")
-
     def metrics(self, outputs: Tensor, target: Tensor, weight: Tensor | None = None) -> dict[str, float]:
         """All metrics of the task.
 
         Args:
-            outputs: (T, O) averaged outputs: probabilities, or standardised values.
+            outputs: (T, O) averaged outputs: probabilities, or standardised values or quantiles.
             target: As in `Arrays.target`.
             weight: (T,) sample weights.
         """
         values, truth = outputs.float().cpu().numpy(), target.cpu().numpy()
+        if self.calibration.interval is not None:
+            values = self.calibration.interval.around(values)
         if self.to_target_units is not None:
             values, truth = self.to_target_units(values), self.to_target_units(truth)
-        return compute_metrics(self.kind, values, truth, None if weight is None else weight.cpu().numpy())
+        return compute_metrics(
+            self.kind,
+            values,
+            truth,
+            None if weight is None else weight.cpu().numpy(),
+            threshold=self.calibration.threshold,
+            level=self.calibration.level,
+        )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The recipe's optimiser, and warm-up + cosine over all steps of the run."""

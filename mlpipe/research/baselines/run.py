@@ -13,6 +13,7 @@ import polars as pl
 
 from mlpipe.bundle.predictor import ModelPredictor, Predictor
 from mlpipe.errors import ConfigError, MlpipeError
+from mlpipe.features.calibration import EVEN
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.logs import log_execution_time
 from mlpipe.research.baselines.prepared import Floats, Prepared
@@ -30,6 +31,7 @@ from mlpipe.research.baselines.table import BaselineResult
 from mlpipe.schema import Role, Schema, TaskKind
 from mlpipe.training.metrics import compute_metrics
 from mlpipe.training.rundir import RunDirectory
+from mlpipe.training.threshold import fit_threshold
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +45,10 @@ def run_baselines(
     names: Iterable[str] = INCLUDED,
     seed: int = 0,
     features: FeaturesConfig | None = None,
+    metric: str | None = None,
 ) -> list[BaselineResult]:
     """`iter_baselines`, all at once."""
-    return list(iter_baselines(schema, frames, names, seed, features))
+    return list(iter_baselines(schema, frames, names, seed, features, metric))
 
 
 def iter_baselines(
@@ -54,6 +57,7 @@ def iter_baselines(
     names: Iterable[str] = INCLUDED,
     seed: int = 0,
     features: FeaturesConfig | None = None,
+    metric: str | None = None,
 ) -> Iterator[BaselineResult]:
     """Fit baselines on the training rows, one after the other, and measure them on the others.
 
@@ -65,6 +69,8 @@ def iter_baselines(
         names: Which of `BASELINES`, in the order of the answer.
         seed: For what is random in them.
         features: The `features` group of the config; how numbers are scaled and encoded is each baseline's own matter.
+        metric: What they are compared by. Where a binary task's threshold decides on it, each gets its own from the
+            validation rows, as ours does.
 
     Raises:
         ConfigError: A name is not one of `BASELINES`.
@@ -88,7 +94,7 @@ def iter_baselines(
             log.warning("%s takes no sample weights: it is fitted without them, and measured with them.", name)
         try:
             with log_execution_time(f"baseline {name}", log):
-                result = _run(name, baseline, prepared[baseline.form], seed)
+                result = _run(name, baseline, prepared[baseline.form], seed, metric)
         except MlpipeError:
             raise
         except Exception as error:
@@ -126,13 +132,17 @@ def measure_run(directory: RunDirectory, frames: Mapping[str, pl.DataFrame]) -> 
             speed = len(arrays) / (time.perf_counter() - started)
             truth: Any = arrays.target
             if kind is TaskKind.REGRESSION:
-                answer, truth = preprocessor.target_.in_units(answer), preprocessor.target_.in_units(truth)
-            metrics[part], outputs[part] = compute_metrics(kind, answer, truth, arrays.weight), answer
+                answer = preprocessor.target_.values(answer, predictor.calibration.interval)
+                truth = preprocessor.target_.in_units(truth)
+            metrics[part] = compute_metrics(
+                kind, answer, truth, arrays.weight, threshold=predictor.threshold, level=predictor.level
+            )
+            outputs[part] = answer
     seconds = json.loads(directory.metrics_json.read_text(encoding="utf-8"))["train_seconds"]
     return BaselineResult(OURS, metrics, seconds, speed, outputs=outputs)
 
 
-def _run(name: str, baseline: Baseline, data: Prepared, seed: int) -> BaselineResult:
+def _run(name: str, baseline: Baseline, data: Prepared, seed: int, metric: str | None) -> BaselineResult:
     if baseline.library is not None:
         importlib.import_module(baseline.library)  # seconds that are no training
     started = time.perf_counter()
@@ -143,6 +153,12 @@ def _run(name: str, baseline: Baseline, data: Prepared, seed: int) -> BaselineRe
         started = time.perf_counter()
         outputs[part] = data.outputs(fitted, part)
         speed = len(outputs[part]) / (time.perf_counter() - started)
-        metrics[part] = compute_metrics(data.kind, outputs[part], data.truth(part), data.arrays[part].weight)
+    threshold = EVEN
+    if metric is not None and data.kind is TaskKind.BINARY:
+        held_out = data.truth("validation"), data.arrays["validation"].weight
+        threshold = fit_threshold(metric, outputs["validation"], *held_out)
+    for part, answer in outputs.items():
+        weight = data.arrays[part].weight
+        metrics[part] = compute_metrics(data.kind, answer, data.truth(part), weight, threshold=threshold)
     rounds = fitted[0].rounds if len(fitted) == 1 else None
     return BaselineResult(name, metrics, seconds, speed, rounds, outputs)
