@@ -23,6 +23,8 @@ from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID
 FEW_ROWS = 512
 #: Whole numbers within such a range are looked up by a table.
 MOST_CODES = 65_536
+#: Rows counted at once.
+COUNTED_ROWS = 1_048_576
 
 
 Ids = npt.NDArray[np.int32]
@@ -133,9 +135,26 @@ class HashEncoder(ColumnTransformer):
 
 def count_categories(values: pl.Series) -> dict[str, int]:
     """How often each category occurs, by its canonical text, sorted; null is left out."""
-    raw = values.rename("v").value_counts(name="n")
-    canonical = raw.select(category(pl.col("v"), values.dtype), "n").drop_nulls()
+    canonical = _distinct(values.rename("v")).select(category(pl.col("v"), values.dtype), "n").drop_nulls()
     return dict(canonical.group_by("v").agg(pl.col("n").sum()).sort("v").iter_rows())
+
+
+def _distinct(values: pl.Series) -> pl.DataFrame:
+    """The distinct values `v` and how often each occurs, `n`; small whole numbers are counted by place, not by hash."""
+    coded = isinstance(values.dtype, pl.Categorical | pl.Enum)
+    if not coded and not (values.dtype.is_integer() and _spread(values) < MOST_CODES):
+        return values.value_counts(name="n")
+    numbers = values.to_physical().drop_nulls()
+    first = numbers.min() if len(numbers) and not coded else 0
+    counts = np.zeros(0, dtype=np.int64)
+    for part in numbers.to_frame().iter_slices(COUNTED_ROWS):
+        counted = np.bincount((part["v"] - first).to_numpy(), minlength=len(counts))
+        counted[: len(counts)] += counts
+        counts = counted
+    found = np.flatnonzero(counts)
+    places = pl.Series("v", found).cast(numbers.dtype) + first
+    tally = pl.DataFrame({"v": places, "n": counts[found]})
+    return tally.with_columns(pl.col("v").cat.to(values.dtype)) if coded else tally
 
 
 def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
