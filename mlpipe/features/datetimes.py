@@ -137,11 +137,12 @@ def _naive_part(times: pl.Series, method: str) -> pl.Series:
         if method in _CLOCK:
             unit, cycle = _CLOCK[method]
             return (micros // unit % cycle).cast(pl.Int32)
-        days = micros // MICROS_PER_DAY
-        if (last := days.max()) is not None and last - (first := days.min()) < MOST_DAYS:
+        days = (micros // MICROS_PER_DAY).fill_null(0).to_numpy()
+        first, last = int(days.min()), int(days.max())
+        if last - first < MOST_DAYS:
             calendar = pl.Series(np.arange(first, last + 1, dtype=np.int32)).cast(pl.Date)
             parts = getattr(calendar.dt, method)().cast(pl.Int32).to_numpy()
-            found = pl.Series(times.name, parts.take((days - first).fill_null(0).to_numpy()))
+            found = pl.Series(times.name, parts.take(days - first))
             return found.set(times.is_null(), None) if times.null_count() else found
     counted: pl.Series = getattr(times.dt, method)()
     return counted.cast(pl.Int32)

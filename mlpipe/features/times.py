@@ -25,13 +25,15 @@ def parse_times(values: pl.Series, written: str | None, zone: str | None) -> pl.
     Returns:
         Datetimes in microseconds, null for what no format reads.
     """
-    known = values.drop_nulls()
-    first = written or (iso_format(known[0]) if len(known) else ISO_FORMATS[0])
+    place = values.is_not_null().arg_max() or 0
+    if (nulls := values.null_count()) == len(values):
+        return values.cast(pl.Datetime("us", zone))
+    first = written or iso_format(values[place])
     read = _read(values, first, zone)
     for format_ in (first, *ISO_FORMATS):
-        left = (read.is_null() & values.is_not_null()).arg_true()
-        if not len(left):
+        if read.null_count() == nulls:
             break
+        left = (read.is_null() & values.is_not_null()).arg_true()
         read = read.scatter(left, _read(values.gather(left).str.strip_chars(), format_, zone))
     return read
 
