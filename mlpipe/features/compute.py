@@ -28,8 +28,8 @@ Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
 class Selection:
     """All features of a raw frame, as expressions for one selection.
 
-    Calling it gives Float64 columns `n0`, `n1`, ..., null where missing (Float32 of a LazyFrame, whose features are all
-    held at once); Int32 columns `c0`, `c1`, ...; and the raw columns that are carried along as `t0`, `t1`, ...
+    Calling it gives Float32 columns `n0`, `n1`, ..., null where missing; Int32 columns `c0`, `c1`, ...; and the raw
+    columns that are carried along as `t0`, `t1`, ...
 
     Attributes:
         prepared: From raw columns, what several features share.
@@ -41,12 +41,7 @@ class Selection:
 
     def __call__(self, frame: Frame) -> Frame:
         """Select; lazy if `frame` is."""
-        features = frame.select(self.prepared).select(self.features)
-        return (
-            features.with_columns(pl.col("^n[0-9]+$").cast(pl.Float32))
-            if isinstance(features, pl.LazyFrame)
-            else features
-        )
+        return frame.select(self.prepared).select(self.features)
 
 
 def compile_selection(
@@ -74,8 +69,8 @@ def compile_selection(
             outputs = transformer.outputs(column, pl.col(key))
             for output, cardinality in zip(outputs, transformer.cardinalities(column), strict=True):
                 kind = "n" if cardinality is None else "c"
-                # Numbers become float32 where they are written, which costs less than a cast here.
-                features.append(output.alias(f"{kind}{counts[kind]}"))
+                exact = output.cast(pl.Float32 if cardinality is None else pl.Int32)
+                features.append(exact.alias(f"{kind}{counts[kind]}"))
                 counts[kind] += 1
     return Selection(prepared, features)
 
