@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,9 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean
 logger = logging.getLogger(__name__)
 
 #: A column of `read_csv` for itself.
-_IS_NULL = "\0is_null"
+_DOUBTFUL = "\0doubtful"
+#: Words that a column of numbers or truth values may hold.
+_VALUES = ("nan", "inf", "infinity", "true", "false")
 
 
 @dataclass(frozen=True)
@@ -118,15 +120,38 @@ def read_csv(
         # A blank line is a row of nulls. A column that has none in the sample shows whether there are any.
         full = next((column for column, type_ in found.items() if type_.full), None)
         if full is not None and all(wanted.get(column, dtype) == dtype for column, dtype in types.items()):
-            frame = _tidy(_parse(text.sources, text.dialect, found), text.dialect, found)
-            chosen = [*columns(frame.collect_schema()), pl.col(full).is_null().alias(_IS_NULL)]
+            spared = _spared_words(text, found)
+            kept = tuple(word for word in text.dialect.null_values if word not in spared)
+            dialect = replace(text.dialect, null_values=kept)
+            frame = _tidy(_parse(text.sources, dialect, found), dialect, found)
+            doubtful = [pl.col(full).is_null()]
+            doubtful += [pl.col(c).is_in(spared) for c, type_ in found.items() if spared and type_.dtype == pl.String()]
+            chosen = [*columns(frame.collect_schema()), pl.any_horizontal(doubtful).alias(_DOUBTFUL)]
             made = frame.select(chosen).collect(engine="streaming")
-            if made.height and not made.drop_in_place(_IS_NULL).any():
+            if made.height and not made.drop_in_place(_DOUBTFUL).any():
                 return made, types
     except (pl.exceptions.PolarsError, OSError) as error:
         logger.debug("%s: the types of its first lines do not hold: %s", text.sources[0].name, first_line(error))
     frame, types = scan_csv(text, wanted)
     return frame.select(columns(frame.collect_schema())).collect(engine="streaming"), types
+
+
+def _spared_words(text: Text, types: Mapping[str, ColumnType]) -> list[str]:
+    """Words for missing values that the parser need not look for, since each costs time in every field.
+
+    They are not in the sample. Where one turns up later, a column of another type than text cannot be parsed, and in a
+    column of text it is found afterwards. Blanks before a value would hide it from both.
+    """
+    if any(type_.padded for type_ in types.values()):
+        return []
+    starts = [text.dialect.separator, "\n", *text.dialect.quote]
+
+    def needed(word: str) -> bool:
+        value = not word.strip() or word.strip("+- ").lower() in _VALUES or any(letter.isdigit() for letter in word)
+        seen = text.sample.startswith(word.encode()) or any((start + word).encode() in text.sample for start in starts)
+        return value or seen
+
+    return [word for word in text.dialect.null_values if not needed(word)]
 
 
 def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, ColumnType] | None = None) -> pl.LazyFrame:

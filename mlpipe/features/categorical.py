@@ -16,13 +16,15 @@ import polars as pl
 
 from mlpipe.features.base import ColumnTransformer, State
 from mlpipe.features.sample import mix
-from mlpipe.features.typed import category
+from mlpipe.features.typed import LARGEST_EXACT_INT, category
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID
 
 #: Up to so many values are looked up one by one.
 FEW_ROWS = 512
 #: Whole numbers within such a range are looked up by a table.
 MOST_CODES = 65_536
+#: Rows counted at once.
+COUNTED_ROWS = 1_048_576
 
 
 Ids = npt.NDArray[np.int32]
@@ -133,9 +135,26 @@ class HashEncoder(ColumnTransformer):
 
 def count_categories(values: pl.Series) -> dict[str, int]:
     """How often each category occurs, by its canonical text, sorted; null is left out."""
-    raw = values.rename("v").value_counts(name="n")
-    canonical = raw.select(category(pl.col("v"), values.dtype), "n").drop_nulls()
+    canonical = _distinct(values.rename("v")).select(category(pl.col("v"), values.dtype), "n").drop_nulls()
     return dict(canonical.group_by("v").agg(pl.col("n").sum()).sort("v").iter_rows())
+
+
+def _distinct(values: pl.Series) -> pl.DataFrame:
+    """The distinct values `v` and how often each occurs, `n`; small whole numbers are counted by place, not by hash."""
+    coded = isinstance(values.dtype, pl.Categorical | pl.Enum)
+    first = 0 if coded else _smallest(values)
+    if first is None:
+        return values.value_counts(name="n")
+    counts = np.zeros(0, dtype=np.int64)
+    for part in values.to_physical().drop_nulls().to_frame().iter_slices(COUNTED_ROWS):
+        numbers = part["v"].to_numpy() if coded else (part["v"].cast(pl.Int64) - first).to_numpy()
+        counted = np.bincount(numbers, minlength=len(counts))
+        counted[: len(counts)] += counts
+        counts = counted
+    found = np.flatnonzero(counts)
+    tally = pl.DataFrame({"v": found + first, "n": counts[found]})
+    physical = tally.with_columns(pl.col("v").cast(values.to_physical().dtype))
+    return physical.with_columns(pl.col("v").cat.to(values.dtype)) if coded else physical
 
 
 def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[pl.Series], pl.Series]:
@@ -177,7 +196,7 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         if codes is None:
             return find_all(values)
         table = tables.get(values.dtype, np.zeros(0, dtype=np.int32))
-        table = np.concatenate((table, np.zeros(max(0, codes.max() + 1 - len(table)), dtype=np.int32)))
+        table = np.concatenate((table, np.zeros(max(0, int(codes.max()) + 1 - len(table)), dtype=np.int32)))
         found = table.take(codes)
         if not found.all():
             # Each distinct value that is new is looked up once, where it stands last.
@@ -194,21 +213,27 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
     return lookup
 
 
-def _codes(values: pl.Series) -> npt.NDArray[np.int64] | None:
+def _codes(values: pl.Series) -> npt.NDArray[np.integer[Any]] | None:
     """Small whole numbers, the same for the same value, 0 for null; None for a type or range that has none."""
     if isinstance(values.dtype, pl.Categorical | pl.Enum):
-        numbers = values.to_physical()
-    elif values.dtype.is_integer() and _spread(values) < MOST_CODES:
-        numbers = values - values.min()
+        counted = values.to_physical().cast(pl.UInt32) + 1
+    elif (first := _smallest(values)) is not None:
+        counted = values.cast(pl.Int64) - (first - 1)
     else:
         return None
-    codes: npt.NDArray[np.int64] = numbers.cast(pl.Int64).fill_null(-1).to_numpy() + 1
+    codes: npt.NDArray[np.integer[Any]] = counted.fill_null(0).to_numpy()
     return codes
 
 
-def _spread(values: pl.Series) -> int:
+def _smallest(values: pl.Series) -> int | None:
+    """The smallest of whole numbers that lie in a range of less than MOST_CODES; None for others."""
+    if not values.dtype.is_integer():
+        return None
     low, high = values.min(), values.max()
-    return 0 if low is None else int(high) - int(low)  # type: ignore[arg-type]
+    if low is None:
+        return 0
+    first, last = int(low), int(high)  # type: ignore[arg-type]  # of whole numbers
+    return first if last - first < MOST_CODES and max(-first, last) < LARGEST_EXACT_INT else None
 
 
 def _with_special(ids: pl.Series, text: pl.Series) -> pl.Series:

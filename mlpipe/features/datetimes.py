@@ -6,6 +6,7 @@ Seconds since the earliest training row, counted in UTC, and calendar parts as t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,14 @@ from mlpipe.features.numeric import LARGEST_SCORE
 from mlpipe.features.sample import moments
 from mlpipe.features.typed import timestamp
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Column, Kind
+
+MICROS_PER_DAY = 86_400_000_000
+#: From so many rows on, days are looked up in a calendar of all days between the first and the last.
+MANY_ROWS = 4_096
+#: Unless these are more than so many.
+MOST_DAYS = 65_536
+#: Microseconds in one unit of the clock, and how many units there are.
+_CLOCK = {"hour": (3_600_000_000, 24), "minute": (60_000_000, 60)}
 
 #: Parts with few values and no order that goes on: one id for each value seen in training.
 CATEGORICAL_PARTS = ("month", "weekday", "hour")
@@ -62,19 +71,22 @@ class DatetimeParts(ColumnTransformer):
         times = values.to_frame("v").select(self._times(name, pl.col("v"), values.dtype)).to_series().drop_nulls()
         if times.is_empty():
             return {"origin": 0, "numbers": {"elapsed": [0.0, 1.0]}, "categories": {}}
+        # Rows share their times, and a calendar is slow: each time is looked at once.
+        distinct = times.value_counts(name="n").sort("v")
+        times, counts = distinct["v"], distinct["n"].cast(pl.Int64).to_numpy()
         stamps = times.dt.timestamp("us")
-        origin = int(stamps.min())  # type: ignore[arg-type]  # of whole numbers
+        origin = int(stamps[0])
         state: State = {"origin": origin, "numbers": {}, "categories": {}}
-        state["numbers"]["elapsed"] = _moments(stamps - origin)
+        state["numbers"]["elapsed"] = _moments(stamps - origin, counts)
         for part in (part for part in DATETIME_PARTS if part in self.parts):
-            counted = times.to_frame("v").select(_part(pl.col("v"), part)).to_series()
-            distinct = sorted(counted.unique().to_list())
-            if len(distinct) < 2:
+            counted = times.to_frame().select(_part(pl.col("v"), part, zoned=self.time_zone is not None)).to_series()
+            found = counted.unique().sort().to_list()
+            if len(found) < 2:
                 continue
             if part in CATEGORICAL_PARTS:
-                state["categories"][part] = distinct
+                state["categories"][part] = found
             else:
-                state["numbers"][part] = _moments(counted)
+                state["numbers"][part] = _moments(counted, counts)
         return state
 
     def output_names(self, name: str) -> list[str]:
@@ -94,24 +106,46 @@ class DatetimeParts(ColumnTransformer):
 
     def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
         """Standardised numbers and Int32 ids."""
-        state = self.columns_[name]
+        state, zoned = self.columns_[name], self.time_zone is not None
         made = []
         for part, (mean, scale) in state["numbers"].items():
             if part == "elapsed":
                 raw = (prepared.dt.timestamp("us") - state["origin"]).cast(pl.Float64)
             else:
-                raw = _part(prepared, part).cast(pl.Float64)
+                raw = _part(prepared, part, zoned=zoned).cast(pl.Float64)
             made.append(((raw - mean) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE))
-        made += [_ids(_part(prepared, part), values) for part, values in state["categories"].items()]
+        made += [_ids(_part(prepared, part, zoned=zoned), values) for part, values in state["categories"].items()]
         return made
 
     def _times(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return timestamp(value, dtype, Column(name, Kind.DATETIME, time_zone=self.time_zone))
 
 
-def _part(times: pl.Expr, part: str) -> pl.Expr:
+def _part(times: pl.Expr, part: str, *, zoned: bool) -> pl.Expr:
+    """A calendar part of times with or without a zone, Int32."""
     method = {"day_of_year": "ordinal_day"}.get(part, part)
-    return getattr(times.dt, method)()  # type: ignore[no-any-return]  # by name
+    if zoned:
+        local: pl.Expr = getattr(times.dt, method)()
+        return local.cast(pl.Int32)
+    return times.map_batches(partial(_naive_part, method=method), return_dtype=pl.Int32, is_elementwise=True)
+
+
+def _naive_part(times: pl.Series, method: str) -> pl.Series:
+    """A calendar part of times without a zone. Many rows share few days: the calendar is asked once for each day."""
+    if len(times) >= MANY_ROWS:
+        micros = times.dt.timestamp("us")
+        if method in _CLOCK:
+            unit, cycle = _CLOCK[method]
+            return (micros // unit % cycle).cast(pl.Int32)
+        days = (micros // MICROS_PER_DAY).fill_null(0).to_numpy()
+        first, last = int(days.min()), int(days.max())
+        if last - first < MOST_DAYS:
+            calendar = pl.Series(np.arange(first, last + 1, dtype=np.int32)).cast(pl.Date)
+            parts = getattr(calendar.dt, method)().cast(pl.Int32).to_numpy()
+            found = pl.Series(times.name, parts.take(days - first))
+            return found.set(times.is_null(), None) if times.null_count() else found
+    counted: pl.Series = getattr(times.dt, method)()
+    return counted.cast(pl.Int32)
 
 
 def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:
@@ -121,12 +155,14 @@ def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:
     table[np.asarray(known, dtype=np.int64) + 1] = np.arange(FIRST_CATEGORY_ID, FIRST_CATEGORY_ID + len(known))
 
     def gather(values: pl.Series) -> pl.Series:
-        return pl.Series(values.name, table.take(values.cast(pl.Int64).fill_null(-1).to_numpy() + 1))
+        if not values.null_count():
+            return pl.Series(values.name, table[1:].take(values.to_numpy()))
+        return pl.Series(values.name, table.take(values.fill_null(-1).to_numpy() + 1))
 
     return counted.map_batches(gather, return_dtype=pl.Int32, is_elementwise=True)
 
 
-def _moments(values: pl.Series) -> list[float]:
+def _moments(values: pl.Series, counts: npt.NDArray[np.int64]) -> list[float]:
     """Mean and standard deviation; 1 for a constant."""
-    mean, scale = moments(values.cast(pl.Float64).to_numpy())
+    mean, scale = moments(values.cast(pl.Float64).to_numpy(), counts)
     return [mean, scale or 1.0]

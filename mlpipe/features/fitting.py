@@ -14,8 +14,8 @@ from mlpipe.features.choice import fit_transformers, target_columns
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
-from mlpipe.features.typed import typed
-from mlpipe.schema import Column, Schema
+from mlpipe.features.typed import effective_kind, typed
+from mlpipe.schema import Column, Kind, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +47,10 @@ def fit_columns(
 
     with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
         encoding = pool.submit(codec.encode, frame, "the training rows")
-        fitted = list(pool.map(fit_column, schema.features))
-    return {column.name: made for column, made in zip(schema.features, fitted, strict=True)}, encoding.result()
+        # Numbers, which take the least time, last: no thread is left with a long column at the end.
+        ordered = sorted(schema.features, key=lambda column: effective_kind(column) is Kind.NUMERIC)
+        fitted = dict(zip(ordered, pool.map(fit_column, ordered), strict=True))
+    return {column.name: fitted[column] for column in schema.features}, encoding.result()
 
 
 def put_out_of_fold(

@@ -46,10 +46,11 @@ class NumericTransformer(ColumnTransformer):
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
         """The state from the values that are numbers; integers are centred if they are wide."""
         wide = is_wide(values)
-        known = values.drop_nulls()
-        if (sampling := self.sampling()) is not None:
-            known = known.gather(sample_rows(len(known), *sampling))
-        frame = known.to_frame("v")
+        frame = (
+            (values if (sampling := self.sampling()) is None else _sampled(values, *sampling))
+            .drop_nulls()
+            .to_frame("v")
+        )
         if wide:
             whole = frame.select(number(pl.col("v"), values.dtype, wide=True)).to_series()
             centre = int(whole.min())  # type: ignore[arg-type]  # of whole numbers
@@ -191,6 +192,14 @@ class MissingIndicator(NumericTransformer):
     def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
         """1 or 0."""
         return [prepared.is_null().cast(pl.Int8)]
+
+
+def _sampled(values: pl.Series, size: int, seed: int) -> pl.Series:
+    """About `size` values that are not null, and some nulls among them: those are in the sample as they are in all."""
+    known = len(values) - values.null_count()
+    if known <= size:
+        return values
+    return values.gather(sample_rows(len(values), size * len(values) // known, seed))
 
 
 def _centred(value: pl.Expr, dtype: pl.DataType, centre: int) -> pl.Expr:

@@ -21,9 +21,15 @@ Floats = npt.NDArray[np.float64]
 #: Ranks are kept this far from 0 and 1, so that their normal quantiles are finite (5.2 at most).
 RANK_BOUND = 1e-7
 #: Values mapped at once, which with all that is computed on the way stay in the processor's cache.
-PART_ROWS = 32_768
+PART_ROWS = 65_536
 #: Fewer values than this are searched for one by one.
 FEW_ROWS = 1_024
+#: Cells are tried in numbers of about 2**bits; tables of that many stay in the processor's cache.
+CELL_BITS = (12, 13, 14, 15, 16)
+#: The share of the knots that may lie in cells with others.
+MOST_CROWDED = 0.1
+#: How far below the knots the cells are counted from, as parts of their range.
+NEARNESS = (1.0, 2.0**-4, 2.0**-8, 2.0**-12)
 #: Knots are added until a straight line between two is as near as this to the normal quantile function.
 LARGEST_BEND = 1e-3
 
@@ -68,22 +74,28 @@ class Knots:
             return np.zeros_like
         # One stretch before the first knot, one after each; the outermost are flat.
         start = np.concatenate((at[:1], at))
-        width = np.concatenate(([np.inf], np.diff(at), [np.inf]))
+        with np.errstate(over="ignore"):
+            slope = (self.before[1:] - self.after[:-1]) / np.diff(at)
+        # Nothing lies between two knots so near to each other that the slope is infinite.
+        slope = np.concatenate(([0.0], np.where(np.isfinite(slope), slope, 0.0), [0.0]))
         level = np.concatenate((self.before[:1], self.after))
-        rise = np.concatenate(([0.0], self.before[1:] - self.after[:-1], [0.0]))
-        jump = np.concatenate(([0.0], self.on - self.after))
-        jumps = bool(jump.any())
-        search = _bisection(at)
+        jumps = not np.array_equal(self.on, self.after)
+        if jumps:
+            # Two levels for each stretch: behind its first knot, and on it.
+            level = np.stack((level, np.concatenate((self.before[:1], self.on))), axis=1).ravel()
+        search = _search(at)
 
         def apply(values: Floats) -> Floats:
             stretch = search(values)
-            left = start.take(stretch)
-            mapped = values - left
-            mapped /= width.take(stretch)
-            mapped *= rise.take(stretch)
-            mapped += level.take(stretch)
+            mapped = start.take(stretch)
             if jumps:
-                mapped += (values == left) * jump.take(stretch)
+                on_knot = values == mapped
+            np.subtract(values, mapped, out=mapped)
+            mapped *= slope.take(stretch)
+            if jumps:
+                np.add(stretch, stretch, out=stretch)
+                np.add(stretch, on_knot, out=stretch)
+            mapped += level.take(stretch)
             return mapped
 
         def apply_in_parts(values: Floats) -> Floats:
@@ -97,35 +109,91 @@ class Knots:
         return apply_in_parts
 
 
-def _bisection(knots: Floats) -> Callable[[Floats], npt.NDArray[np.intp]]:
+def _search(knots: Floats) -> Callable[[Floats], npt.NDArray[np.intp]]:
     """How many knots are at most a value: `searchsorted(knots, values, side="right")`, for many values at once.
 
-    NumPy searches for each value by itself, and the processor mispredicts every other comparison. Here all values
-    descend a binary tree together, without a branch: a third of the time. Place 1 of the tree is its root, places
-    2 i and 2 i + 1 are the children of place i; who has passed the last level stands at the tree's size plus the count.
+    NumPy searches for each value by itself, and the processor mispredicts every other comparison. Here a table says
+    for the cell that a value lies in how many knots lie in the cells before it, and one comparison adds the knot in the
+    cell itself. Values in a cell of several knots, where the distribution has a spike or an end, are left to NumPy.
     """
-    levels = len(knots).bit_length()
-    size = 1 << levels
-    padded = np.concatenate((knots, np.full(size - len(knots), np.inf)))
-    tree = np.empty(size)
-    for level in range(levels):
-        step = size >> (level + 1)
-        tree[1 << level : 2 << level] = padded[step - 1 :: 2 * step]
+    cell_of, counts = _grid(knots)
+    before = np.concatenate(([0], np.cumsum(counts)[:-1]))
+    crowded = counts > 1
+    padded = np.append(knots, np.inf)
 
     def search(values: Floats) -> npt.NDArray[np.intp]:
         if len(values) < FEW_ROWS:
             return np.searchsorted(knots, values, side="right")
-        place = np.ones(len(values), dtype=np.intp)
-        knot, passed = np.empty_like(values), np.empty(len(values), dtype=np.bool_)
-        for _ in range(levels):
-            tree.take(place, out=knot, mode="clip")
-            np.less_equal(knot, values, out=passed)
-            np.add(place, place, out=place)
-            np.add(place, passed, out=place)
-        place -= size
+        cell = cell_of(values)
+        place = before.take(cell)
+        left = np.flatnonzero(crowded.take(cell))
+        np.add(place, padded.take(place) <= values, out=place)
+        if len(left):
+            place[left] = np.searchsorted(knots, values[left], side="right")
         return place
 
     return search
+
+
+def _grid(knots: Floats) -> tuple[Callable[[Floats], npt.NDArray[np.intp]], npt.NDArray[np.intp]]:
+    """Cells that share out the range of the knots, and how many knots are in each.
+
+    A cell is named by the first bits of the distance from a point below the range: within one power of two cells are
+    equally wide, and twice as wide in the next. A point far below makes them all alike, a near one follows a long tail.
+    Taken are the fewest cells that leave few knots crowded. Whatever the rounding, a larger value is never in an
+    earlier cell, which is all that the search needs.
+
+    Returns:
+        From values to their cells, and the knots in each cell.
+    """
+    best: tuple[int, _Cells, npt.NDArray[np.intp]] | None = None
+    for cell_bits in CELL_BITS:
+        for nearness in NEARNESS:
+            cell_of = _Cells.over(knots, nearness, cell_bits)
+            counts = np.bincount(cell_of(knots))
+            crowded = int(counts[counts > 1].sum())
+            if best is None or crowded < best[0]:
+                best = crowded, cell_of, counts
+        if best is not None and best[0] <= MOST_CROWDED * len(knots):
+            break
+    assert best is not None  # there are cells of some size
+    return best[1:]
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """From values to their cells; see `_grid`.
+
+    Attributes:
+        shift: What is added to a value to make it a distance.
+        low: The smallest distance.
+        high: The largest.
+        bits: Bits of a distance that tell nothing of its cell.
+        first: The cell of `low`, which counts as 0.
+    """
+
+    shift: float
+    low: float
+    high: float
+    bits: int
+    first: int
+
+    @classmethod
+    def over(cls, knots: Floats, nearness: float, cell_bits: int) -> Self:
+        """Some 2**cell_bits cells, counted from a point that is `nearness` times their range below the knots."""
+        span = knots[-1] - knots[0]
+        low = max(span * nearness, np.finfo(np.float64).tiny)
+        pattern = np.array([low, low + span]).view(np.int64)
+        bits = max(0, int(pattern[1] - pattern[0]).bit_length() - cell_bits)
+        return cls(low - knots[0], low, low + span, bits, int(pattern[0]) >> bits)
+
+    def __call__(self, values: Floats) -> npt.NDArray[np.intp]:
+        """(T,) -> (T,), from 0."""
+        distance = values + self.shift
+        np.clip(distance, self.low, self.high, out=distance)
+        cell = distance.view(np.int64)
+        np.right_shift(cell, self.bits, out=cell)
+        return np.subtract(cell, self.first, out=cell)
 
 
 def num_quantiles(num_rows: int) -> int:
@@ -149,13 +217,21 @@ def fit_knots(values: Floats, num_knots: int, noise: float = 0.0, seed: int = 0)
         spread = np.std(values / np.abs(values).max()) * np.abs(values).max()
         values = np.sort(values + noise * spread * np.random.default_rng(seed).normal(size=len(values)))
     ranks = np.linspace(0, 1, num_knots)
-    at = np.maximum.accumulate(np.quantile(values, ranks))
+    at = np.maximum.accumulate(_quantiles(values, ranks))
     distinct, first = np.unique(at, return_index=True)
     last = np.append(first[1:], len(at)) - 1
     before, after = ranks[first], ranks[last]
     if len(distinct) < 2:
         return Knots(*(np.zeros(0),) * 4)
     return _refined(distinct, before, (before + after) / 2, after)
+
+
+def _quantiles(ordered: Floats, ranks: Floats) -> Floats:
+    """`np.quantile` of values that are in order already."""
+    place = ranks * (len(ordered) - 1)
+    below = place.astype(np.intp)
+    above = np.minimum(below + 1, len(ordered) - 1)
+    return ordered[below] + (ordered[above] - ordered[below]) * (place - below)
 
 
 def _refined(at: Floats, before: Floats, on: Floats, after: Floats) -> Knots:

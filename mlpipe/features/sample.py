@@ -50,20 +50,29 @@ def sample_rows(num_rows: int, size: int = SAMPLE_ROWS, seed: int = 0) -> npt.ND
     return start + (mix(stretch.astype(np.uint64), seed) % length.astype(np.uint64)).astype(np.int64)
 
 
-def moments(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+def moments(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64] | None = None) -> tuple[float, float]:
     """Mean and standard deviation, summed in a fixed order: the same bits whatever the number of threads.
 
     Centred on the first value: the sum of squares of large, close numbers would lose what differs between them.
 
+    Args:
+        values: (T,) at least one.
+        counts: (T,) how often each occurs; None: once.
+
     Examples:
         >>> moments(np.array([1e15 + 1, 1e15 + 3]))
         (1000000000000002.0, 1.0)
+        >>> moments(np.array([1.0, 4.0]), np.array([2, 1]))[0]
+        2.0
     """
-    parts = [values[start : start + PART_ROWS] for start in range(0, len(values), PART_ROWS)]
     shift = float(values[0])
-    centre = math.fsum(float((part - shift).sum()) for part in parts) / len(values)
-    squares = math.fsum(float(np.square(part - shift - centre).sum()) for part in parts)
-    return shift + centre, math.sqrt(squares / len(values))
+    starts = range(0, len(values), PART_ROWS)
+    parts = [values[start : start + PART_ROWS] - shift for start in starts]
+    times = [1 if counts is None else counts[start : start + PART_ROWS] for start in starts]
+    total = len(values) if counts is None else int(counts.sum())
+    centre = math.fsum(float((part * n).sum()) for part, n in zip(parts, times, strict=True)) / total
+    squares = math.fsum(float((np.square(part - centre) * n).sum()) for part, n in zip(parts, times, strict=True))
+    return shift + centre, math.sqrt(squares / total)
 
 
 def folds(num_rows: int, count: int, seed: int = 0) -> npt.NDArray[np.int64]:

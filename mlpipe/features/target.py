@@ -163,9 +163,8 @@ class TargetCodec:
 
     def _ids(self, values: pl.Series, classes: Sequence[Label], source: str) -> npt.NDArray[np.int64]:
         logical = all(isinstance(label, bool) for label in classes)
-        read = boolean if logical else category
-        texts = values.to_frame("v").select(read(pl.col("v"), values.dtype)).to_series()
-        ids = vocabulary_ids([label_text(label) for label in classes], pl.String())(texts)
+        labels = values.to_frame("v").select(boolean(pl.col("v"), values.dtype)).to_series() if logical else values
+        ids = vocabulary_ids([label_text(label) for label in classes], labels.dtype)(labels)
         if nulls := int((ids == NULL_ID).sum()):
             without = how_many(nulls, "row has", "rows have")
             raise DataError(f"{source}: {without} no label in the target column {values.name!r}.")

@@ -25,29 +25,32 @@ def parse_times(values: pl.Series, written: str | None, zone: str | None) -> pl.
     Returns:
         Datetimes in microseconds, null for what no format reads.
     """
-    known = values.drop_nulls()
-    first = written or (iso_format(known[0]) if len(known) else ISO_FORMATS[0])
+    place = values.is_not_null().arg_max() or 0
+    if (nulls := values.null_count()) == len(values):
+        return values.cast(pl.Datetime("us", zone))
+    first = written or iso_format(values[place])
     read = _read(values, first, zone)
     for format_ in (first, *ISO_FORMATS):
-        left = (read.is_null() & values.is_not_null()).arg_true()
-        if not len(left):
+        if read.null_count() == nulls:
             break
+        left = (read.is_null() & values.is_not_null()).arg_true()
         read = read.scatter(left, _read(values.gather(left).str.strip_chars(), format_, zone))
     return read
 
 
 def iso_format(text: str) -> str:
-    """Which of `ISO_FORMATS` a text is most likely written in.
+    """How a text is most likely written: one of `ISO_FORMATS`, or without fractions of a second, which costs less.
 
     Examples:
         >>> iso_format("2024-01-31"), iso_format("2024-01-31 10:00"), iso_format("2024-01-31T10:00:00Z")
-        ('%Y-%m-%d', '%Y-%m-%d %H:%M', '%Y-%m-%dT%H:%M:%S%.f%#z')
+        ('%Y-%m-%d', '%Y-%m-%d %H:%M', '%Y-%m-%dT%H:%M:%S%#z')
     """
     mark, clock = text[10:11], text[11:]
     if ":" not in clock or mark not in "T ":
         return ISO_FORMATS[0]
     local = clock.rstrip("Zz").split("+")[0].split("-")[0]
-    rest = (":%S%.f" if local.count(":") > 1 else "") + ("" if local == clock else "%#z")
+    seconds = ":%S" if local.count(":") > 1 else ""
+    rest = seconds + ("%.f" if "." in local else "") + ("" if local == clock else "%#z")
     return f"%Y-%m-%d{mark}%H:%M{rest}"
 
 

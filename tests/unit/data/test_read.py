@@ -18,7 +18,7 @@ from polars.testing import assert_frame_equal
 
 from mlpipe.data import csvscan, sources
 from mlpipe.data import read as reading
-from mlpipe.data.read import ReadOptions, detect_options, scan
+from mlpipe.data.read import DEFAULT_NULL_VALUES, ReadOptions, detect_options, scan
 from mlpipe.errors import ConfigError, DataError
 
 TABLE = pl.DataFrame({"a": [1, 2, None], "b": ["x", "y y", "z"], "c": [0.5, None, -1e30]})
@@ -476,6 +476,22 @@ class TestInOnePass:
     def test_the_same_as_a_scan(self, tmp_path: Path, late: str) -> None:
         frame = read(write(tmp_path, "a,b,c\n" + "1,2.5,red\n" * 20 + late))
         assert frame.height == 20 + late.count(",red") + late.count(",x") + late.count("?") + late.count(",,")
+
+    @pytest.mark.parametrize("word", DEFAULT_NULL_VALUES)
+    @pytest.mark.parametrize("quote", ["", '"'])
+    def test_a_late_word_for_missing_is_missing(self, tmp_path: Path, word: str, quote: str) -> None:
+        rows = "1,2.5,red,true\n" * 20
+        for column, row in enumerate(["{},2.5,red,true", "1,{},red,true", "1,2.5,{},true", "1,2.5,red,{}"]):
+            late = row.format(f"{quote}{word}{quote}") + "\n"
+            frame = read(write(tmp_path, "a,b,c,d\n" + rows + late + rows))
+            assert frame.to_series(column).is_null().arg_true().to_list() == [20]
+
+    def test_words_in_the_sample_are_looked_for_by_the_parser(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = write(tmp_path, "a,b,c\n1,NA,red\n" + "1,2.5,red\n" * 20 + "1,NA,NA\n")
+        monkeypatch.setattr(csvscan, "_check", None)  # what a second pass would call
+        assert reading.read(path)[0]["c"].null_count() == 1
 
     def test_the_file_is_parsed_once(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail(*_: object) -> None:

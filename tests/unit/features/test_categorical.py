@@ -118,6 +118,34 @@ def test_whole_numbers_in_a_small_range_are_looked_up_as_others_are(
     assert ids(encoder, integers) == ids(encoder, integers.cast(pl.String))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "end"),
+    [
+        (pl.Int8(), -128),
+        (pl.UInt8(), 255),
+        (pl.Int64(), -(2**63)),
+        (pl.UInt64(), 2**64 - 1),
+        (pl.Int128(), 2**100),
+    ],
+)
+def test_whole_numbers_of_every_width_are_looked_up_alike(
+    dtype: pl.DataType, end: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(categorical, "FEW_ROWS", 0)
+    values = [0, 1, 127, end]
+    column = pl.Series([None, *values], dtype=dtype)
+    encoder = fitted(column)
+    assert ids(encoder, column) == ids(encoder, pl.Series([None, *map(str, values)]))
+    assert categorical.count_categories(column) == dict.fromkeys(sorted(map(str, values)), 1)
+
+
+@pytest.mark.parametrize("dtype", [pl.Categorical(), pl.Enum(["b", "a", "never"]), pl.String()])
+def test_categories_are_counted_alike_in_every_type(dtype: pl.DataType) -> None:
+    values = pl.Series(["a", "b", None, "a"] * 3, dtype=dtype)
+    assert categorical.count_categories(values) == {"a": 6, "b": 3}
+    assert categorical.count_categories(values.clear()) == {}
+
+
 def test_hashed_ids_are_the_same_everywhere() -> None:
     # Written down once: a bundle made on another machine or with another version has to agree.
     assert text_hashes(pl.Series(["", "a", "é"])).tolist() == [

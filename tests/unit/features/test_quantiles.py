@@ -2,18 +2,39 @@ from __future__ import annotations
 
 import json
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import given
 
-from mlpipe.features.quantiles import PART_ROWS, Knots, _bisection, fit_knots, num_quantiles
+from mlpipe.features.quantiles import FEW_ROWS, PART_ROWS, Knots, _search, fit_knots, num_quantiles
 
 
-@pytest.mark.parametrize("size", [2, 3, 7, 8, 9, 255, 256, 1_000])
-def test_the_search_equals_numpys(size: int) -> None:
+@pytest.mark.parametrize("size", [2, 3, 7, 255, 1_000])
+@pytest.mark.parametrize("tail", ["none", "long", "both", "spike"])
+def test_the_search_equals_numpys(size: int, tail: str) -> None:
     rng = np.random.default_rng(size)
-    knots = np.unique(rng.normal(size=size).round(2))
-    values = np.concatenate([rng.normal(size=5_000).round(2), knots, [-1e300, 1e300, -0.0, 0.0]])
-    np.testing.assert_array_equal(_bisection(knots)(values), np.searchsorted(knots, values, side="right"))
+    draw = {
+        "none": rng.normal(size=size).round(2),
+        "long": rng.lognormal(sigma=5.0, size=size),
+        "both": rng.standard_cauchy(size=size) * 1e9,
+        "spike": 1e15 + rng.integers(0, 2 * size, size).astype(float),
+    }[tail]
+    knots = np.unique(np.append(draw, draw[0] + 1))
+    near = np.concatenate([np.nextafter(knots, -np.inf), knots, np.nextafter(knots, np.inf)])
+    between = rng.uniform(knots[0], knots[-1], 5_000)
+    values = np.concatenate([rng.choice(draw, 5_000), between, near, [-1e100, 1e100, -0.0, 0.0]])
+    np.testing.assert_array_equal(_search(knots)(values), np.searchsorted(knots, values, side="right"))
+
+
+@given(
+    st.lists(st.floats(-1e100, 1e100), min_size=2, max_size=50, unique=True),
+    st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=50),
+)
+def test_the_search_equals_numpys_for_any_knots(knots: list[float], values: list[float]) -> None:
+    at = np.unique(np.array(knots) + 0.0)  # without -0.0, of which np.unique keeps either
+    many = np.resize(np.concatenate([at, values]), 2 * FEW_ROWS)
+    np.testing.assert_array_equal(_search(at)(many), np.searchsorted(at, many, side="right"))
 
 
 def slow(knots: Knots, value: float) -> float:
