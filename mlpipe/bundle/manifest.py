@@ -2,8 +2,8 @@
 
 Standard library only, so that a server can refuse a damaged bundle before it loads torch.
 
-- There are two kinds: a bundle of one model (format version 3; 1 is its form of old, without thresholds and
-  intervals), and an ensemble (format version 2), whose members are bundles of one model.
+- There are two kinds: a bundle of one model (format version 3; those of version 1 knew no thresholds
+  and intervals, and are refused), and an ensemble (format version 2), whose members are bundles of one model.
 - File types that can carry code (pickle, shared objects, Python) cannot even be listed.
 - `version` names the content: the same model exported twice has the same version, whatever the clock says.
 - `checksum` covers `bundle.json` itself, which no other file could vouch for. It finds damage, not an attacker who
@@ -108,7 +108,7 @@ class AnyManifest:
         found, kinds = values["format_version"], cls.__subclasses__() or [cls]
         kind = next((kind for kind in kinds if kind.format_version == found), None)
         if kind is None:
-            known = " or ".join(str(kind.format_version) for kind in kinds)
+            known = " or ".join(str(version) for version in sorted(kind.format_version for kind in kinds))
             refuse(folder, MANIFEST, f"has format version {found!r}, but this mlpipe reads version {known}")
         checksum = values.pop("checksum", None)
         if checksum != _digest(values):

@@ -14,6 +14,7 @@ import pytest
 
 from mlpipe.bundle.format import write_bundle
 from mlpipe.data.infer import infer_schema
+from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
@@ -40,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         preprocessor=preprocessor,
         model=Transformer(config, preprocessor.input_spec_),
         config=config,
-        temperature=1.0,
+        calibration=Calibration(),
         metrics={},
         model_card="# Prices\n",
         sample_row=frame.row(0, named=True),

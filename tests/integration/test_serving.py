@@ -30,6 +30,7 @@ from mlpipe.bundle.manifest import MANIFEST, FileEntry, Manifest
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.read import scan
+from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.heads import member_average
@@ -84,7 +85,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
         preprocessor=preprocessor,
         model=model,
         config=config,
-        temperature=1.25,
+        calibration=Calibration(1.25),
         metrics={},
         model_card="# Houses\n",
         sample_row=rows[1],

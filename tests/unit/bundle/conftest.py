@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mlpipe.bundle.format import write_bundle
+from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
@@ -43,7 +44,7 @@ class Fitted:
             "preprocessor": self.preprocessor,
             "model": self.model,
             "config": CONFIG,
-            "temperature": 1.5,
+            "calibration": Calibration(1.5),
             "metrics": {"test": {"log_loss": 0.5}},
             "model_card": "# A card\n",
             "sample_row": self.frame.row(0, named=True),

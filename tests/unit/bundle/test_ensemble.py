@@ -21,6 +21,7 @@ from mlpipe.bundle.manifest import MANIFEST, MEMBERS, REQUIRED_FILES, EnsembleMa
 from mlpipe.bundle.predictor import EnsemblePredictor, Predictor
 from mlpipe.bundle.staging import check_free
 from mlpipe.errors import BundleError, InputError
+from mlpipe.features.calibration import Calibration
 from mlpipe.schema import TaskKind
 
 Fit = Callable[..., Any]
@@ -29,7 +30,7 @@ SEEDS = (0, 1, 2)
 
 def write(fitted: Fit, folder: Path, kind: TaskKind = TaskKind.BINARY, seeds: tuple[int, ...] = SEEDS) -> Path:
     """An ensemble at `folder/ensemble` of the bundles `folder/0`, …"""
-    members = [fitted(kind, seed).write(folder / str(seed), temperature=1.0 + seed) for seed in seeds]
+    members = [fitted(kind, seed).write(folder / str(seed), calibration=Calibration(1.0 + seed)) for seed in seeds]
     contents = [read_bundle(member) for member in members]
     metrics = {"mean": {"auroc": 0.75}, "std": {"auroc": float("nan")}}
     return write_ensemble(folder / "ensemble", contents, metrics=metrics, model_card="# Three\n")
@@ -104,7 +105,7 @@ def test_what_is_written_reads_back(fitted: Fit, ensemble: Path, tmp_path: Path)
     assert isinstance(contents, EnsembleContents)
     assert contents.schema == fitted(TaskKind.BINARY).schema
     assert contents.sample_request == read_bundle(tmp_path / "0").sample_request
-    assert [member.temperature for member in contents.members] == [1.0, 2.0, 3.0]
+    assert [member.calibration.temperature for member in contents.members] == [1.0, 2.0, 3.0]
     assert contents.manifest.metrics == {"mean": {"auroc": 0.75}, "std": {"auroc": None}}
     assert contents.version == verify(ensemble).version == Predictor.load(ensemble).version
     assert [m.version for m in contents.manifest.members] == [verify(tmp_path / str(seed)).version for seed in SEEDS]

@@ -17,6 +17,7 @@ from mlpipe.bundle.export import export_run, load_run
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.errors import BundleError
+from mlpipe.features.calibration import Calibration
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_the_bundle_predicts_as_the_run_does(binary: Any, run_dir: Path, tmp_pat
 
 def test_a_run_gives_its_parts_for_evaluation(binary: Any, run_dir: Path) -> None:
     contents = load_run(run_dir)
-    assert contents.temperature == 1.5
+    assert contents.calibration == Calibration(1.5)
     assert contents.schema == binary.schema
     assert not contents.model.training
     for name, value in binary.model.state_dict().items():
@@ -69,7 +70,7 @@ def test_a_run_gives_its_parts_for_evaluation(binary: Any, run_dir: Path) -> Non
 
 def test_without_calibration_the_temperature_is_one(run_dir: Path) -> None:
     (run_dir / "calibration.json").unlink()
-    assert load_run(run_dir).temperature == 1.0
+    assert load_run(run_dir).calibration == Calibration()
 
 
 def test_two_exports_are_the_same_bundle(run_dir: Path, tmp_path: Path) -> None:
@@ -99,7 +100,7 @@ def test_an_existing_bundle_is_replaced_only_when_asked(run_dir: Path, tmp_path:
         export_run(run_dir, tmp_path / "bundle")
     (run_dir / "calibration.json").write_text('{"temperature": 3.0}')
     export_run(run_dir, tmp_path / "bundle", overwrite=True)
-    assert read_bundle(tmp_path / "bundle").temperature == 3.0
+    assert read_bundle(tmp_path / "bundle").calibration == Calibration(3.0)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])

@@ -16,6 +16,7 @@ from mlpipe.bundle.folder import verify
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, FileEntry, Manifest
 from mlpipe.errors import BundleError
+from mlpipe.features.calibration import Calibration
 from mlpipe.schema import TaskKind
 
 Weights = dict[str, torch.Tensor]
@@ -45,7 +46,7 @@ def test_what_is_written_reads_back(fitted: Callable[[TaskKind], Any], kind: Tas
     source = fitted(kind)
     contents = read_bundle(source.write(tmp_path / "a" / "b" / "bundle", read={"separator": ";"}))
     assert contents.schema == source.schema
-    assert contents.manifest.temperature == 1.5
+    assert contents.calibration == Calibration(1.5)
     assert contents.manifest.read == {"separator": ";"}
     assert contents.preprocessor.to_dict() == source.preprocessor.to_dict()
     assert not contents.model.training
@@ -57,7 +58,7 @@ def test_the_same_inputs_give_the_same_files_and_version(binary: Any, tmp_path: 
     first, second = (binary.write(tmp_path / name) for name in ("a", "b"))
     assert verify(first).version == verify(second).version
     assert all((first / name).read_bytes() == (second / name).read_bytes() for name in REQUIRED_FILES)
-    assert verify(binary.write(tmp_path / "c", temperature=1.6)).version != verify(first).version
+    assert verify(binary.write(tmp_path / "c", calibration=Calibration(1.6))).version != verify(first).version
 
 
 def test_the_sample_request_is_a_json_row_of_the_features(bundle: Path) -> None:
@@ -83,9 +84,9 @@ def test_a_metric_that_is_nan_is_written_as_null(binary: Any, tmp_path: Path) ->
 def test_a_bundle_is_replaced_only_when_asked(binary: Any, bundle: Path) -> None:
     before = verify(bundle).version
     with pytest.raises(BundleError, match=r"There is a bundle at .* already; --force replaces it"):
-        binary.write(bundle, temperature=2.0)
+        binary.write(bundle, calibration=Calibration(2.0))
     assert verify(bundle).version == before
-    binary.write(bundle, temperature=2.0, overwrite=True)
+    binary.write(bundle, calibration=Calibration(2.0), overwrite=True)
     assert verify(bundle).version != before
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]
 
@@ -129,7 +130,7 @@ def test_a_failure_on_the_way_leaves_the_old_bundle_and_nothing_else(
         rename = Path.rename
         monkeypatch.setattr(Path, "rename", lambda self, to: fail() if self.suffix == ".new" else rename(self, to))
     with pytest.raises(OSError, match="no space left"):
-        binary.write(bundle, temperature=9.0, overwrite=True)
+        binary.write(bundle, calibration=Calibration(9.0), overwrite=True)
     monkeypatch.undo()
     assert verify(bundle) == before
     assert [path.name for path in bundle.parent.iterdir()] == ["bundle"]

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from mlpipe.bundle.predictor import ModelPredictor, Outputs, Predictor
 from mlpipe.errors import InputError
+from mlpipe.features.calibration import Calibration
 from mlpipe.models.heads import member_average
 from mlpipe.schema import TaskKind
 
@@ -71,7 +72,7 @@ def test_no_rows_give_no_predictions_of_the_same_columns(binary: Any, predictor:
 
 
 def test_the_temperature_is_applied(binary: Any, tmp_path: Path) -> None:
-    cold, warm = (Predictor.load(binary.write(tmp_path / str(t), temperature=t)) for t in (0.5, 5.0))
+    cold, warm = (Predictor.load(binary.write(tmp_path / str(t), calibration=Calibration(t))) for t in (0.5, 5.0))
     confidence = [p.predict(binary.frame)["confidence"].to_numpy().mean() for p in (cold, warm)]
     assert confidence[0] > confidence[1] + 0.02
 

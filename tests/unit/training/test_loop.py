@@ -142,7 +142,7 @@ def test_what_is_returned_is_what_the_best_checkpoint_holds(kind: TaskKind, tmp_
     net = Transformer(TransformerConfig.from_dict(recipe["model"]), InputSpec.from_dict(recipe["spec"]))
     net.load_state_dict({name.removeprefix("net."): value for name, value in stored["state_dict"].items()})
     logits = predict_logits(net, data.arrays["test"], 4096)
-    expected = member_average(logits, kind, trained.temperature).numpy()
+    expected = member_average(logits, kind, trained.calibration.temperature).numpy()
     np.testing.assert_array_equal(trained.outputs["test"], expected)
     np.testing.assert_array_equal(trained.uncalibrated["test"], member_average(logits, kind).numpy())
 
@@ -257,10 +257,10 @@ def test_the_temperature_never_makes_the_validation_rows_worse(kind: TaskKind, t
     trained = fit(tmp_path / "on", data=data)
     target = torch.from_numpy(data.arrays["validation"].target)
     raw = trained.module.metrics(torch.from_numpy(trained.uncalibrated["validation"]), target)
-    assert trained.temperature != 1
+    assert trained.calibration.temperature != 1
     assert trained.metrics["validation"]["log_loss"] < raw["log_loss"]
     off = fit(tmp_path / "off", data=data_for(kind), calibrate=False)
-    assert off.temperature == 1
+    assert off.calibration.temperature == 1
     np.testing.assert_array_equal(off.outputs["test"], trained.uncalibrated["test"])
 
 
@@ -269,7 +269,7 @@ def test_an_empty_test_part_has_no_metrics(tmp_path: Path) -> None:
     frames = {**data.frames, "test": data.frames["test"].head(0)}
     trained = fit(tmp_path, data=TabularDataModule(data.schema, frames, batch_size=64), trainer={"max_epochs": 1})
     assert trained.metrics.keys() == trained.outputs.keys() == {"validation"}
-    assert trained.temperature == 1
+    assert trained.calibration.temperature == 1
 
 
 def test_an_unknown_metric_is_refused(tmp_path: Path) -> None:
