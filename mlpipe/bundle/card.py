@@ -125,8 +125,8 @@ def _interval(level: float | None, num_members: int) -> list[str]:
         return []
     lines = [
         f"`lower` and `upper` are made to hold the target of a share of {level:.4g} of rows like the validation rows",
-        "(conformal prediction). The `coverage` of `validation` is no test of that, since these rows set the width; that",
-        "of `test` is. It is a share of all rows: of some kinds of rows it may be more and of others less.",
+        "(conformal prediction). The `coverage` of `validation` is no test of that, since these rows set the width;",
+        "that of `test` is. It is a share of all rows: of some kinds of rows it may be more and of others less.",
     ]
     if num_members > 1:
         lines.append("The bounds are the means of the models' bounds; this promise is that of each model by itself.")

@@ -130,3 +130,42 @@ def test_members_share_one_matrix_between_their_adapters() -> None:
         matrix = head.shared.weight * torch.outer(head.scale_out[member], head.scale_in[member])
         hidden = (x[:, 0] @ matrix.T + head.bias[member]).relu()
         torch.testing.assert_close(logits, hidden @ head.out.weight[member] + head.out.bias[member])
+
+
+def test_the_quantile_loss_is_the_pinball_loss_of_every_output() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(20, 3, 3, dtype=torch.float64), torch.randn(20, dtype=torch.float64)
+    quantiles = (0.05, 0.5, 0.95)
+    total = 0.0
+    for row in range(20):
+        for member in range(3):
+            for output, q in enumerate(quantiles):
+                off = float(target[row] - logits[row, member, output])
+                total += (q * off if off >= 0 else (q - 1) * off) / (20 * 3 * 3)
+    found = member_loss(logits, target, TaskKind.REGRESSION, quantiles=quantiles)
+    assert float(found) == pytest.approx(total, rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.MULTICLASS])
+def test_a_class_weight_counts_as_the_weight_of_its_rows(kind: TaskKind) -> None:
+    torch.manual_seed(0)
+    classes = 2 if kind is TaskKind.BINARY else 3
+    logits = torch.randn(30, 2, 1 if kind is TaskKind.BINARY else 3)
+    target, of_row = torch.randint(classes, (30,)), torch.rand(30) + 0.5
+    of_class = torch.tensor([1.0, 4.0, 0.5])[:classes]
+    expected = member_loss(logits, target, kind, of_row * of_class[target])
+    torch.testing.assert_close(member_loss(logits, target, kind, of_row, class_weight=of_class), expected)
+    torch.testing.assert_close(
+        member_loss(logits, target, kind, class_weight=of_class), member_loss(logits, target, kind, of_class[target])
+    )
+
+
+def test_a_label_s_weight_is_that_of_its_positive_rows() -> None:
+    torch.manual_seed(0)
+    logits, target = torch.randn(10, 2, 3), torch.randint(2, (10, 3)).float()
+    weight = torch.tensor([1.0, 3.0, 0.5])
+    p = logits.sigmoid().double()
+    y = target[:, None].double()
+    expected = -(weight.double() * y * p.log() + (1 - y) * (1 - p).log()).mean()
+    found = member_loss(logits, target, TaskKind.MULTILABEL, class_weight=weight)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)

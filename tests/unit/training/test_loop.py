@@ -384,3 +384,59 @@ def test_the_mean_loss_of_an_epoch_is_the_mean_of_its_batches(tmp_path: Path) ->
     fit(tmp_path, trainer={"max_epochs": 1, "callbacks": [losses]})
     assert len(losses.batches) == 6
     assert losses.mean == pytest.approx(math.fsum(losses.batches) / 6, rel=1e-5)
+
+
+def heteroscedastic(rows: int, seed: int) -> pl.DataFrame:
+    """A number whose noise grows with `x`: its quantiles are not parallel."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(0, 1, rows)
+    return pl.DataFrame({"x": x, "y": 10 * x + (0.2 + 3 * x) * random.normal(size=rows)})
+
+
+def noisy_data(validation: int = 400) -> TabularDataModule:
+    frames: dict[Part, pl.DataFrame] = {
+        "train": heteroscedastic(1_200, 0),
+        "validation": heteroscedastic(validation, 1),
+        "test": heteroscedastic(2_000, 2),
+    }
+    return TabularDataModule(infer_schema(frames["train"], ["y"]), frames, batch_size=64)
+
+
+@pytest.mark.parametrize("loss", ["squared", "quantile"])
+def test_an_interval_holds_its_share_of_rows_held_out(loss: str, tmp_path: Path) -> None:
+    data = noisy_data()
+    trained = fit(tmp_path, data=data, trainer={"max_epochs": 8}, interval=0.8, loss=loss)
+    interval = trained.calibration.interval
+    assert interval is not None
+    # Given 400 validation rows, the share of new rows has a standard deviation of 0.02, that of 2,000 of them 0.009.
+    assert trained.metrics["test"]["coverage"] == pytest.approx(0.8, abs=0.09)
+    made = data.preprocessor.target_.values(trained.outputs["test"], interval)
+    width, x = made[:, 2] - made[:, 1], data.frames["test"]["x"].to_numpy()
+    assert trained.metrics["test"]["interval_width"] == pytest.approx(width.mean())
+    if loss == "squared":
+        np.testing.assert_allclose(width, width[0])
+    else:
+        assert trained.outputs["test"].shape == (2_000, 3)
+        assert (np.diff(trained.outputs["test"], axis=1) >= 0).all()
+        assert width[x > 0.8].mean() > 2 * width[x < 0.2].mean()
+
+
+def test_too_few_validation_rows_for_an_interval_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="for which it takes 19 validation rows; there are 12"):
+        fit(tmp_path, data=noisy_data(validation=12), interval=0.95)
+    assert not list(tmp_path.iterdir())
+
+
+def test_class_weights_move_the_answers_towards_their_class(tmp_path: Path) -> None:
+    plain, weighted = (
+        fit(tmp_path / name, data=data_for(TaskKind.BINARY), class_weights=given, calibrate=False)
+        for name, given in (("plain", None), ("weighted", {"yes": 20}))
+    )
+    assert weighted.outputs["test"].mean() > plain.outputs["test"].mean() + 0.1
+
+
+def test_equal_class_weights_change_nothing(tmp_path: Path) -> None:
+    plain = fit(tmp_path / "plain")
+    equal = fit(tmp_path / "equal", class_weights={"yes": 1.0})
+    for name, value in weights(plain).items():
+        torch.testing.assert_close(weights(equal)[name], value, rtol=1e-4, atol=1e-5, msg=name)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.utils.class_weight import compute_class_weight
+
+from mlpipe.arrays import Arrays
+from mlpipe.errors import ConfigError
+from mlpipe.schema import Task, TaskKind
+from mlpipe.training.balance import class_weights
+from mlpipe.training.config import TrainingConfig
+
+BINARY = Task(TaskKind.BINARY, ("y",), ("no", "yes"))
+GRADES = Task(TaskKind.MULTICLASS, ("y",), (1, 2, 3))
+LABELS = Task(TaskKind.MULTILABEL, ("red", "blue"), ("red", "blue"))
+
+
+def labelled(target: Any, weight: Any = None) -> Arrays:
+    target = np.asarray(target)
+    nothing = np.zeros((len(target), 0))
+    return Arrays(
+        nothing.astype(np.float32),
+        nothing.astype(bool),
+        nothing.astype(np.int32),
+        target,
+        None if weight is None else np.asarray(weight, np.float32),
+    )
+
+
+def test_balanced_is_scikit_learn_s() -> None:
+    target = np.array([0, 0, 0, 0, 1, 2, 2])
+    expected = compute_class_weight("balanced", classes=np.arange(3), y=target)
+    np.testing.assert_allclose(class_weights("balanced", GRADES, labelled(target)), expected, rtol=1e-6)
+
+
+def test_balanced_counts_rows_by_their_weight() -> None:
+    repeated = class_weights("balanced", BINARY, labelled([0, 0, 0, 1]))
+    weighted = class_weights("balanced", BINARY, labelled([0, 1], weight=[3, 1]))
+    # The same weights but for the scale: of rows that count 4 in all, and of rows that count 4 as well.
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-6)
+
+
+def test_balanced_makes_both_sides_of_a_label_weigh_the_same() -> None:
+    target = np.array([[1, 0], [0, 0], [0, 1], [0, 0]], dtype=np.float32)
+    assert class_weights("balanced", LABELS, labelled(target)).tolist() == [3.0, 3.0]  # type: ignore[union-attr]
+
+
+def test_a_class_without_training_rows_weighs_one() -> None:
+    weights = class_weights("balanced", GRADES, labelled([0, 0, 0, 2]))
+    assert weights is not None
+    assert weights[1] == 1
+
+
+@pytest.mark.parametrize(
+    ("wanted", "task", "expected"),
+    [
+        ({"yes": 3}, BINARY, [1, 3]),
+        ({True: 3, False: 2}, BINARY, [2, 3]),  # what YAML makes of yes and no
+        ({"2": 0.5, 3: 4}, GRADES, [1, 0.5, 4]),
+        ({"blue": 2}, LABELS, [1, 2]),
+    ],
+)
+def test_a_mapping_names_labels_as_the_table_does(wanted: Any, task: Task, expected: list[float]) -> None:
+    assert class_weights(wanted, task, labelled([0])).tolist() == expected  # type: ignore[union-attr]
+
+
+def test_without_any_there_is_nothing_to_multiply() -> None:
+    assert class_weights(None, BINARY, labelled([0])) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "task", "sentence"),
+    [
+        ({"yess": 3}, BINARY, r"names the class 'yess', which the target does not have. Did you mean 'yes'"),
+        ({"2": 1, 2: 3}, GRADES, r"names the class 2 twice"),
+        ("balanced", Task(TaskKind.REGRESSION, ("y",)), r"is for classes, but this is a regression; `data.weight`"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(wanted: Any, task: Task, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        class_weights(wanted, task, labelled([0]))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("balance", r"it has to be `balanced`, or a weight for each label.* mean 'balanced'"),
+        ({"yes": 0}, r"gives 'yes' the weight 0; it has to be a number above 0"),
+        ({"yes": True}, r"gives 'yes' the weight True"),
+        ({}, r"names no class"),
+    ],
+)
+def test_the_config_refuses_other_words_and_weights(wanted: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        TrainingConfig(class_weights=wanted)
