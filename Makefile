@@ -27,13 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train, score and serve a model on the flights of 2013
 	$(BIN)/python benchmarks/flights.py
 
+# Files of tests are dealt out among this many processes; what they start themselves counts on two cores.
+TEST_PROCESSES ?= 2
+PYTEST = $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --cov --cov-report=term
+
 .PHONY: test
 test: $(STAMP) ## all tests but the slow ones, with coverage
-	$(BIN)/python -m pytest -q -m 'not slow' --cov --cov-report=term
+	$(PYTEST) -m 'not slow'
 
 .PHONY: test-all
 test-all: $(STAMP) ## all tests, with coverage
-	$(BIN)/python -m pytest -q --cov --cov-report=term
+	$(PYTEST)
 
 .PHONY: lint
 lint: $(STAMP) ## ruff, its formatter, and the import rules
