@@ -24,8 +24,9 @@ _LEAST_GAIN = 1e-9
 def fit_threshold(metric: str, outputs: ArrayLike, target: ArrayLike, weight: ArrayLike | None = None) -> float:
     """The threshold that gives a metric its best value.
 
-    Candidates lie midway between neighbouring probabilities; of those that are equally good it is the one nearest to
-    one half, which stays where none is better.
+    Candidates lie midway between neighbouring probabilities, and before the first and behind the last, where all rows
+    are answered alike; of those that are equally good it is the one nearest to one half, which stays where none is
+    better.
 
     Args:
         metric: One of `DECISION_METRICS`; any other has no use for a threshold and gets one half.
@@ -44,7 +45,9 @@ def fit_threshold(metric: str, outputs: ArrayLike, target: ArrayLike, weight: Ar
     if metric not in DECISION_METRICS or not (weight_T[yes_T].sum() and weight_T[~yes_T].sum()):
         return EVEN
     known = np.unique(p_T[weight_T > 0])
-    threshold_C = np.append((known[:-1] + known[1:]) / 2, EVEN)
+    ends = np.concatenate(([0.0], known, [1.0]))
+    threshold_C = np.append((ends[:-1] + ends[1:]) / 2, EVEN)
+    threshold_C = threshold_C[(threshold_C > 0) & (threshold_C < 1)]
     threshold_C = threshold_C[np.argsort(np.abs(threshold_C - EVEN), kind="stable")]
     value_C = _values(metric, threshold_C, p_T, yes_T, weight_T)
     best = int(np.argmax(value_C >= value_C.max() - _LEAST_GAIN))  # the first, which is the nearest to one half

@@ -21,8 +21,8 @@ def manifest_of(files: dict[str, bytes]) -> Manifest:
         task={"kind": "binary", "target": ["y"], "classes": [0, 1]},
         model={"width": 8},
         input_spec={"numeric": [], "categorical": [], "num_outputs": 1},
-        calibration={"temperature": 1.25},
-        metrics={"test": {"auroc": 0.1 + 0.2}},
+        calibration={"temperature": 1.25, "threshold": 0.5, "interval": None},
+        metrics={"test": {"auroc": 0.625}},
         read=None,
         files={name: FileEntry.of(content) for name, content in files.items()},
     )

@@ -37,12 +37,15 @@ def weight(request: pytest.FixtureRequest) -> np.ndarray | None:
     return np.random.default_rng(1).exponential(size=ROWS) if request.param else None
 
 
-def expected_binary(p: np.ndarray, y: np.ndarray, weight: np.ndarray | None) -> dict[str, float]:
+def expected_binary(
+    p: np.ndarray, y: np.ndarray, weight: np.ndarray | None, threshold: float = 0.5
+) -> dict[str, float]:
     return {
-        "accuracy": skm.accuracy_score(y, p > 0.5, sample_weight=weight),
+        "accuracy": skm.accuracy_score(y, p > threshold, sample_weight=weight),
+        "balanced_accuracy": skm.balanced_accuracy_score(y, p > threshold, sample_weight=weight),
         "auroc": skm.roc_auc_score(y, p, sample_weight=weight),
         "average_precision": skm.average_precision_score(y, p, sample_weight=weight),
-        "f1": skm.f1_score(y, p > 0.5, sample_weight=weight),
+        "f1": skm.f1_score(y, p > threshold, sample_weight=weight),
         "log_loss": skm.log_loss(y, p, sample_weight=weight),
         "brier": skm.brier_score_loss(y, p, sample_weight=weight),
         "calibration_error": calibration_error(p, y, weight),
@@ -55,6 +58,8 @@ def test_binary(weight: np.ndarray | None) -> None:
     p = 1 / (1 + np.exp(-rng.normal(2 * y - 1, 1.5)))
     got = compute_metrics(TaskKind.BINARY, p[:, None], y, weight)
     assert got == pytest.approx(expected_binary(p, y, weight), CLOSE)
+    got = compute_metrics(TaskKind.BINARY, p[:, None], y, weight, threshold=0.3)
+    assert got == pytest.approx(expected_binary(p, y, weight, threshold=0.3), CLOSE)
 
 
 def test_multiclass(weight: np.ndarray | None) -> None:
@@ -65,6 +70,7 @@ def test_multiclass(weight: np.ndarray | None) -> None:
     assert compute_metrics(TaskKind.MULTICLASS, p, y, weight) == pytest.approx(
         {
             "accuracy": skm.accuracy_score(y, answer, sample_weight=weight),
+            "balanced_accuracy": skm.balanced_accuracy_score(y, answer, sample_weight=weight),
             "auroc": skm.roc_auc_score(y, p, multi_class="ovr", sample_weight=weight),
             "average_precision": skm.average_precision_score(np.eye(4)[y], p, sample_weight=weight),
             "f1": skm.f1_score(y, answer, average="macro", sample_weight=weight),
@@ -100,6 +106,20 @@ def test_regression(weight: np.ndarray | None, offset: float) -> None:
             "r2": skm.r2_score(y, value, sample_weight=weight),
         }
     )
+
+
+def test_intervals(weight: np.ndarray | None) -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=ROWS)
+    value = y + rng.normal(size=ROWS) / 2
+    lower, upper = value - rng.exponential(size=ROWS), value + rng.exponential(size=ROWS)
+    got = compute_metrics(TaskKind.REGRESSION, np.stack((value, lower, upper), axis=1), y, weight, level=0.8)
+    inside = [low <= truth <= high for low, truth, high in zip(lower, y, upper, strict=True)]
+    losses = [skm.mean_pinball_loss(y, q, sample_weight=weight, alpha=a) for q, a in ((lower, 0.1), (upper, 0.9))]
+    assert got["coverage"] == pytest.approx(np.average(inside, weights=weight))
+    assert got["interval_width"] == pytest.approx(np.average(upper - lower, weights=weight))
+    assert got["pinball"] == pytest.approx((sum(losses) + got["mae"] / 2) / 3)
+    assert got["mae"] == compute_metrics(TaskKind.REGRESSION, value[:, None], y, weight)["mae"]
 
 
 def test_scale_turns_standardised_errors_into_target_units() -> None:
@@ -144,7 +164,7 @@ def test_with_one_class_only_ranks_are_left_out(y: np.ndarray, caplog: pytest.Lo
         got = compute_metrics(TaskKind.BINARY, p, y)
     assert set(HIGHER_IS_BETTER) > set(got) >= {"accuracy", "f1", "log_loss", "brier", "calibration_error"}
     assert not {"auroc", "average_precision"} & set(got)
-    assert "Not defined on these 5 rows: auroc, average_precision." in caplog.text
+    assert "Not defined on these 5 rows: balanced_accuracy, auroc, average_precision." in caplog.text
     for kind in (TaskKind.MULTICLASS, TaskKind.MULTILABEL):
         two = np.hstack([1 - p, p])
         target = y if kind is TaskKind.MULTICLASS else np.stack([y, y], axis=1)
@@ -206,4 +226,7 @@ def test_every_metric_has_a_direction_and_every_task_a_default() -> None:
         found = set(compute_metrics(kind, pair, target))
         assert DEFAULT_METRIC[kind] in found
         names |= found
-    assert names == set(HIGHER_IS_BETTER)
+    values = np.array([[0.5, 0.0, 1.0]] * 4)
+    of_intervals = set(compute_metrics(TaskKind.REGRESSION, values, y, level=0.9)) - names
+    assert of_intervals == {"coverage", "interval_width", "pinball"}
+    assert names | of_intervals - {"coverage", "interval_width"} == set(HIGHER_IS_BETTER)
