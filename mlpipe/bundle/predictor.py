@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     #: What `Predictor.predict` takes.
     Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pd.DataFrame
 
+#: Why a row's answer is not given.
+NO_ANSWER = "the model has no finite answer; the values are out of range"
+
 #: What a network gives for preprocessed rows, (T, O).
 Outputs = npt.NDArray[np.float32]
 #: What a predictor gives for raw rows, (T, O): probabilities, or numbers in the target's unit.
@@ -151,7 +154,7 @@ class Predictor(ABC):
             finite = np.isfinite(values_TO).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))
-                raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
+                raise InputError(NO_ANSWER, row=row)
             parts.append(self._codec.answers(values_TO, self.threshold))
         return pl.concat(parts)
 
