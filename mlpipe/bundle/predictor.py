@@ -86,7 +86,7 @@ class Predictor(ABC):
         self.read = read
         self.threshold = threshold
         self.level = level
-        self._codec = TargetCodec(schema.task)
+        self.codec = TargetCodec(schema.task)
 
     @staticmethod
     def load(bundle: str | Path) -> Predictor:
@@ -155,7 +155,7 @@ class Predictor(ABC):
             if not finite.all():
                 row = start + int(np.argmin(finite))
                 raise InputError(NO_ANSWER, row=row)
-            parts.append(self._codec.answers(values_TO, self.threshold))
+            parts.append(self.codec.answers(values_TO, self.threshold))
         return pl.concat(parts)
 
     def predict_file(
@@ -218,7 +218,10 @@ class ModelPredictor(Predictor):
 
     def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
         """See `Predictor.values`."""
-        arrays = self.preprocessor.transform(frame)
+        return self.array_values(self.preprocessor.transform(frame), run)
+
+    def array_values(self, arrays: Arrays, run: Run = run_here) -> Values:
+        """`values` of rows that are arrays already."""
         outputs_TO = run(partial(self.predict_arrays, arrays))
         if self.schema.task.is_classification:
             return outputs_TO
@@ -266,11 +269,22 @@ class EnsemblePredictor(Predictor):
 
     def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
         """The mean of the members' values, in their type; see `Predictor.values`."""
-        values_TO = self.members[0].values(frame, run)
-        total_TO = values_TO.astype(np.float64)
-        for member in self.members[1:]:
-            total_TO += member.values(frame, run)
-        return (total_TO / len(self.members)).astype(values_TO.dtype)
+        return mean_values([member.values(frame, run) for member in self.members])
+
+
+def mean_values(members: Sequence[Values]) -> Values:
+    """The mean of the members' values, each (T, O), in their type.
+
+    Examples:
+        >>> mean_values([np.array([[1.0]]), np.array([[2.0]])])
+        array([[1.5]])
+    """
+    if len(members) == 1:
+        return members[0]
+    total_TO = members[0].astype(np.float64)
+    for values_TO in members[1:]:
+        total_TO += values_TO
+    return (total_TO / len(members)).astype(members[0].dtype)
 
 
 def mean_threshold(thresholds: Iterable[float]) -> float:
