@@ -50,6 +50,8 @@ class OnlinePredictor:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
         self._codec = predictor.codec
+        #: Of the arrays that `Answered` has.
+        self.spec = _models(predictor)[0].preprocessor.input_spec_
         self._models = tuple((model, RowEncoder(model.preprocessor)) for model in _models(predictor))
 
     def answer(self, rows: Sequence[Sequence[Any]]) -> Answered:

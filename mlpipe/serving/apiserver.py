@@ -19,11 +19,13 @@ from typing import Any
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from mlpipe.serving import metrics
 from mlpipe.serving.front import App, Front, Message, Receive, Scope, Send
 from mlpipe.serving.pump import Pump
 from mlpipe.serving.settings import Settings
 
-_LOOK_SECONDS = 1.0
+#: How often gauges are set, and it is looked whether the supervisor still lives.
+_LOOK_SECONDS = 0.25
 #: Time that uvicorn has for open requests beyond their deadline.
 _GRACE_SECONDS = 5.0
 #: Seconds after which an idle connection is closed; longer than load balancers keep theirs.
@@ -44,8 +46,16 @@ class ApiProcess:
         limits = settings.limits
         queue = max(1, limits.queue // settings.api_servers)
         self.settings, self.pipe = settings, pipe
-        self.pump = Pump(addresses, batch=settings.batch, queue=queue, deadline=limits.deadline)
-        self.front = Front(settings, self.pump, rest, control=self)
+        self.pump = Pump(
+            addresses,
+            batch=settings.batch,
+            queue=queue,
+            deadline=limits.deadline,
+            observe=lambda timing: metrics.waited(timing.waited),
+        )
+        self.front = Front(
+            settings, self.pump, rest, metrics=metrics.exposition, control=self, observe=metrics.answered
+        )
         self._supervisor = os.getpid()
         self._reloads: list[asyncio.Future[tuple[int, dict[str, Any]]]] = []
 
@@ -122,8 +132,12 @@ class ApiProcess:
         return await self._reloads[-1]
 
     async def _watch(self) -> None:
-        """End when the supervisor is gone: nobody would end us."""
+        """Keep the gauges, and end when the supervisor is gone: nobody would end us."""
+        metrics.QUEUE_LIMIT.set(self.pump.queue)
         while True:
+            metrics.QUEUED.set(self.pump.queued)
+            metrics.IN_FLIGHT.set(self.pump.held)
+            metrics.READY.set(self.pump.ready and not self.front.draining)
             await asyncio.sleep(_LOOK_SECONDS)
             if os.getppid() != self._supervisor:
                 os.kill(os.getpid(), signal.SIGTERM)

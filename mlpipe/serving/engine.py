@@ -40,6 +40,7 @@ class Served:
         online: Its predictor.
         rules: What its rows have to be.
         sample: One raw row.
+        backend: What runs the network.
         documents: What it says of itself, by the kind of question; made when it is first asked for.
     """
 
@@ -48,6 +49,7 @@ class Served:
     online: OnlinePredictor
     rules: Rules
     sample: dict[str, Any]
+    backend: str = "torch"
     documents: Mapping[Kind, Callable[[], Answer]] = field(default_factory=dict)
 
     @classmethod

@@ -63,7 +63,7 @@ class Front:
         *,
         metrics: Callable[[], bytes] | None = None,
         control: Control | None = None,
-        observe: Callable[[str, int, float], None] | None = None,
+        observe: Callable[[str, int, float, str], None] | None = None,
     ) -> None:
         self.settings, self.pump, self.rest = settings, pump, rest
         self.metrics, self.control, self.observe = metrics, control, observe
@@ -107,7 +107,8 @@ class Front:
         await self._respond(send, answer.status, answer.body, _MEDIA[Media(answer.media)], headers, extra)
         seconds = time.perf_counter() - started
         if self.observe is not None:
-            self.observe(route.pattern, answer.status, seconds)
+            version = self.versions[0] if self.versions and route.kind is not None else ""
+            self.observe(route.pattern, answer.status, seconds, version)
         if self.settings.access_log:
             self._log(scope, headers, route.pattern, answer.status, seconds)
 
@@ -162,7 +163,7 @@ class Front:
         except DeadlineError:
             return _sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
         except WorkerLostError:
-            return _sentence(503, "The process that worked on this request died; try again."), (_RETRY,)
+            return _sentence(502, "The process that worked on this request died; try again."), (_RETRY,)
 
     async def _small(self, route: str, scope: Scope) -> tuple[Answer, Headers]:
         if route == "/admin/reload":

@@ -21,7 +21,6 @@ from pathlib import Path
 from mlpipe.bundle.folder import verify
 from mlpipe.bundle.manifest import SAMPLE_REQUEST
 from mlpipe.errors import ConfigError, did_you_mean
-from mlpipe.serving.apiserver import ApiProcess
 from mlpipe.serving.litserve_parts import application, start_worker
 from mlpipe.serving.settings import Settings, Slot
 from mlpipe.serving.supervisor import Supervisor, socket_path
@@ -52,6 +51,10 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
     for variable in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):  # read by the workers when they start
         os.environ.setdefault(variable, "1")
     with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # read when prometheus_client is first imported
+        from mlpipe.serving import metrics
+        from mlpipe.serving.apiserver import ApiProcess
+
         addresses = [socket_path(Path(folder), number) for number in range(settings.workers)]
 
         def worker(number: int, pipe: Connection, slots: Sequence[Slot]) -> BaseProcess:
@@ -61,7 +64,18 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
             rest = application(BundleAPI(slots, settings, "", pipe))
             return ApiProcess(settings, addresses, rest, pipe).start(listening, number)
 
-        Supervisor(settings, resolve, worker, api, listening, announce=_announcement(resolve, settings, port)).run()
+        Supervisor(
+            settings,
+            resolve,
+            worker,
+            api,
+            listening,
+            announce=_announcement(resolve, settings, port),
+            restarted=lambda kind: metrics.RESTARTS.labels(kind).inc(),
+            reloaded=lambda outcome: metrics.RELOADS.labels(outcome).inc(),
+            states=metrics.workers,
+            died=metrics.gone,
+        ).run()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -92,6 +92,7 @@ class Supervisor:
         announce: Is called once, when the server is ready, with the versions served.
         restarted: Is told of the kind of process that is replaced.
         reloaded: Is told how a reload ended: `swapped`, `failed` or `unchanged`.
+        states: Is told how many workers are `ready`, `starting` and `dead`.
         died: Is told of the process id of each child that ended.
     """
 
@@ -106,10 +107,11 @@ class Supervisor:
         announce: Callable[[Sequence[str]], None],
         restarted: Callable[[str], None] | None = None,
         reloaded: Callable[[str], None] | None = None,
+        states: Callable[[dict[str, int]], None] | None = None,
         died: Callable[[int], None] | None = None,
     ) -> None:
         self.settings, self.resolve, self.sockets, self.announce = settings, resolve, sockets, announce
-        self.restarted, self.reloaded, self.died = restarted, reloaded, died
+        self.restarted, self.reloaded, self.states, self.died = restarted, reloaded, states, died
         self.slots = tuple(resolve())
         self.versions: list[str] = []
         self.workers = [Child("worker", number, start_worker) for number in range(settings.workers)]
@@ -173,6 +175,9 @@ class Supervisor:
         for child in self._children():
             if child.process is None and time.monotonic() >= child.due:
                 self._start(child)
+        if happened and self.states is not None:
+            states = ["dead" if w.process is None else "ready" if w.ready else "starting" for w in self.workers]
+            self.states({state: states.count(state) for state in ("ready", "starting", "dead")})
 
     def _start(self, child: Child) -> None:
         ours, theirs = multiprocessing.Pipe()

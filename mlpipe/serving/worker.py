@@ -19,14 +19,17 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from litserve import LitAPI
 from litserve.loops.base import LitLoop
 
 from mlpipe.errors import BundleError
 from mlpipe.serving.settings import Settings, Slot
-from mlpipe.serving.wire import Answer, Frames, Question, pack_answers, unpack_questions
+from mlpipe.serving.wire import Frames, Question, pack_answers, unpack_questions
+
+if TYPE_CHECKING:
+    from mlpipe.serving.engine import Worked
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +62,8 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         """Load the bundles, warm them, and listen."""
         import torch
 
+        from mlpipe.serving.metrics import WorkerMetrics
+
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
         try:
@@ -66,20 +71,21 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         except BundleError as error:
             self.control.send(("refused", str(error)))
             sys.exit(1)
+        self.metrics = WorkerMetrics()
+        self.metrics.serve(self.served, [slot.label for slot in self.plan])
         self.loop.listen(self.address)
         self.control.send(("ready", [served.version for served in self.served]))
         threading.Thread(target=self._obey, daemon=True).start()
 
-    def predict(self, x: list[Question]) -> list[Answer]:
-        """The answers to a batch of questions."""
+    def predict(self, x: list[Question]) -> Worked:
+        """Answer a batch of questions."""
         from mlpipe.serving.engine import work
 
-        worked = work(x, self.served)
-        return worked.answers
+        return work(x, self.served)
 
     def _obey(self) -> None:
         """Follow the supervisor's commands."""
-        pending = self.served
+        pending, plan = self.served, self.plan
         while True:
             try:
                 command, *arguments = self.control.recv()
@@ -87,13 +93,14 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                 os._exit(0)  # there is no supervisor any more
             if command == "load":
                 try:
-                    pending = load(arguments[0], self.settings)
+                    pending, plan = load(arguments[0], self.settings), arguments[0]
                 except BundleError as error:
                     self.control.send(("refused", str(error)))
                 else:
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
-                self.served = pending
+                self.served, self.plan = pending, plan
+                self.metrics.serve(self.served, [slot.label for slot in plan])
                 self.control.send(("swapped", [served.version for served in pending]))
 
 
@@ -131,8 +138,10 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
         selector = self._selector
         assert selector is not None  # `setup` has called `listen`
         events = selector.select(_LOOK_SECONDS)
-        if not events and os.getppid() != lit_api.supervisor:
-            sys.exit(0)
+        if not events:
+            lit_api.metrics.flush()
+            if os.getppid() != lit_api.supervisor:
+                sys.exit(0)
         asked: list[tuple[socket.socket, int, list[Question]]] = []
         for key, _mask in events:
             peer = key.fileobj
@@ -146,15 +155,16 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
         if not asked:
             return
         started = time.perf_counter()
-        answers = lit_api.predict([question for _, _, questions in asked for question in questions])
+        worked = lit_api.predict([question for _, _, questions in asked for question in questions])
         seconds, first = time.perf_counter() - started, 0
         for peer, batch, questions in asked:
-            own = answers[first : first + len(questions)]
+            own = worked.answers[first : first + len(questions)]
             first += len(questions)
             try:
                 peer.sendall(pack_answers(batch, own, seconds))
             except OSError:
                 self._forget(peer)  # the API process is gone, and its clients with it
+        lit_api.metrics.count(worked)  # once nobody waits for it
 
     def _read(self, peer: socket.socket, frames: Frames) -> list[bytes]:
         try:
