@@ -98,7 +98,7 @@ class Pump:
     @property
     def ready(self) -> bool:
         """Whether a worker is there."""
-        return any(link.transport is not None for link in self._links)
+        return any(link.open for link in self._links)
 
     @property
     def held(self) -> int:
@@ -148,14 +148,14 @@ class Pump:
     def send(self) -> None:
         """Give what waits to workers that have room, the least busy first."""
         while self._queue:
-            free = [link for link in self._links if link.transport is not None and len(link.batches) < IN_FLIGHT]
+            free = [link for link in self._links if link.open and len(link.batches) < IN_FLIGHT]
             if not free:
                 return
             link = min(free, key=lambda link: len(link.batches))
             if link.batches and len(self._queue) < self.batch // 2:
                 return  # it is at work; what comes meanwhile goes with these
             if batch := self._take():
-                self._numbers = (self._numbers + 1) % 2**32
+                self._numbers = self._numbers % (2**32 - 1) + 1
                 link.send(self._numbers, batch)
 
     def _take(self) -> list[_Waiting]:
@@ -188,6 +188,7 @@ class _Link(asyncio.Protocol):
     def __init__(self, address: str, pump: Pump) -> None:
         self.address, self.pump = address, pump
         self.transport: asyncio.Transport | None = None
+        self.open = False
         self.batches: dict[int, list[_Waiting]] = {}
         self._frames = Frames()
         self._lost = asyncio.Event()
@@ -216,13 +217,12 @@ class _Link(asyncio.Protocol):
         self.transport.write(pack_questions(number, [waiting.question for waiting in batch]))
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The worker is there."""
+        """Somebody listens; whether it is a worker that will answer is known when it says so."""
         self.transport, self._frames = cast(asyncio.Transport, transport), Frames()  # uvloop's is none by name
-        self.pump.send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The worker is gone; its requests are told so."""
-        self.transport = None
+        self.transport, self.open = None, False
         for batch in self.batches.values():
             for waiting in batch:
                 if not waiting.future.done():
@@ -233,6 +233,7 @@ class _Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answers have come. The next batch goes out before they are passed on: the worker has nothing to wait for."""
         answered = [unpack_answers(frame) for frame in self._frames.feed(data)]
+        self.open = self.open or bool(answered)
         batches = [(self.batches.pop(number, []), answers, seconds) for number, answers, seconds in answered]
         self.pump.send()
         now = time.monotonic()
@@ -240,5 +241,5 @@ class _Link(asyncio.Protocol):
             for waiting, answer in zip(batch, answers, strict=True):
                 if not waiting.future.done():
                     waiting.future.set_result(answer)
-            if self.pump.observe is not None:
+            if batch and self.pump.observe is not None:
                 self.pump.observe(Timing([max(0.0, now - waiting.arrived - seconds) for waiting in batch], seconds))

@@ -38,6 +38,13 @@ _HEALTHY_SECONDS = 30.0
 _MOST_DEATHS = 3
 _RELOAD_SECONDS = 300.0
 _END_SECONDS = 10.0
+#: For the request of a client that is turned away.
+_TURN_AWAY_SECONDS = 0.2
+_TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+    b"content-type: application/json\r\ncontent-length: 29\r\n\r\n"
+    b'{"detail":"The server ends."}'
+)
 
 Starter = Callable[[int, Connection, Sequence[Slot]], BaseProcess]
 
@@ -316,20 +323,33 @@ class Supervisor:
         for child in self.api:
             _tell(child, "drain")
         self._pause(wakeup, first, self.settings.drain)
-        for listening in self.sockets:
-            listening.close()
         alive = [child.process for child in self.api if child.process is not None]
         for process in alive:
             process.terminate()
         deadline = time.monotonic() + self.settings.limits.deadline + _END_SECONDS
         while any(process.is_alive() for process in alive) and len(self._signals) == first:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            if time.monotonic() > deadline:
                 logger.error("An API process did not end in time.")
                 break
-            wait([wakeup, *(process.sentinel for process in alive if process.is_alive())], timeout=left)
+            wait([wakeup, *self.sockets, *(process.sentinel for process in alive if process.is_alive())], timeout=1.0)
             with contextlib.suppress(BlockingIOError):
                 wakeup.recv(4096)
+            self._turn_away()
+        self._turn_away()
+        for listening in self.sockets:
+            listening.close()
+
+    def _turn_away(self) -> None:
+        """Answer connections that came when the API processes took no more: closing the port would reset them."""
+        for listening in self.sockets:
+            listening.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.settimeout(_TURN_AWAY_SECONDS)
+                        connection.recv(2**16)
+                        connection.sendall(_TURNED_AWAY)
 
     def _pause(self, wakeup: socket.socket, first: int, seconds: float) -> None:
         end = time.monotonic() + seconds

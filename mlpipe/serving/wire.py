@@ -155,3 +155,7 @@ def _framed(parts: Sequence[bytes]) -> bytes:
 
 def _records(record: struct.Struct, frame: bytes, start: int, count: int) -> Iterator[tuple[int, ...]]:
     return record.iter_unpack(memoryview(frame)[start : start + count * record.size])
+
+
+#: What a worker says first: a connection may be to one that is just dying. Batches are counted from 1.
+HELLO = pack_answers(0, (), 0.0)

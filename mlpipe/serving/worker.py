@@ -26,7 +26,7 @@ from litserve.loops.base import LitLoop
 
 from mlpipe.errors import BundleError
 from mlpipe.serving.settings import Settings, Slot
-from mlpipe.serving.wire import Frames, Question, pack_answers, unpack_questions
+from mlpipe.serving.wire import HELLO, Frames, Question, pack_answers, unpack_questions
 
 if TYPE_CHECKING:
     from mlpipe.serving.engine import Worked
@@ -149,6 +149,7 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
             if key.data is None:
                 connection, _address = peer.accept()
                 connection.settimeout(_SEND_SECONDS)
+                connection.sendall(HELLO)
                 selector.register(connection, selectors.EVENT_READ, Frames())
             else:
                 asked += [(peer, *unpack_questions(frame)) for frame in self._read(peer, key.data)]
