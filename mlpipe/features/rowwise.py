@@ -1,9 +1,9 @@
 """Few raw rows to `Arrays`, without a frame: the way of a server's requests.
 
 A selection over a dozen columns costs Polars milliseconds, however few the rows are. Here plain numbers go through the
-same NumPy function as there, and every other value is looked up among those met before: a new one goes through Polars,
-by itself, and is kept. Since all expressions are elementwise, both ways give the same bits, and the tests hold them to
-it.
+same NumPy function as there, and every other value is looked up among those known: the vocabulary, and what was met
+before. A new one goes through Polars, by itself, and is kept. Since all expressions are elementwise, both ways give the
+same bits, and the tests hold them to it.
 
 The rows of one call may be of different clients: a value that does not fit is reported for its row, the others go on.
 
@@ -23,10 +23,12 @@ import polars as pl
 from mlpipe.arrays import Arrays
 from mlpipe.errors import InputError
 from mlpipe.features.base import ColumnTransformer
+from mlpipe.features.categorical import CategoryEncoder
 from mlpipe.features.compute import Selection, compile_selection, to_arrays
 from mlpipe.features.fields import read_field
 from mlpipe.features.numeric import Floats, MissingIndicator, NumericTransformer
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.target_mean import TargetMean
 from mlpipe.features.typed import LARGEST_EXACT_INT, LARGEST_NUMBER, effective_kind
 from mlpipe.schema import Column, Kind, Schema
 
@@ -35,6 +37,8 @@ MOST_KEPT, MOST_FEATURES = 16_384, 262_144
 #: Longer text is not kept: it will hardly come again.
 LONGEST_KEPT = 100
 
+#: The place of a word that is in no vocabulary.
+_UNSEEN = 1
 _NUMBERS = {int, float, type(None)}
 _KEPT = {int, float, bool, type(None)}
 
@@ -109,7 +113,9 @@ class RowEncoder:
 
 
 class _Values:
-    """The encoder of one column by a table of the values that were met before; null has the first place.
+    """The encoder of one column by a table of known values.
+
+    These are null, a word that is in no vocabulary, the vocabulary, and what was met before, in this order.
 
     Args:
         schema: The column's.
@@ -133,16 +139,26 @@ class _Values:
         self.index, self.number, self.category = index, number, category
         self._selections: dict[pl.DataType, Selection] = {}
         self.null = self._compute([None])
-        self._most = min(MOST_KEPT, MOST_FEATURES // max(1, self.null.numeric.shape[1]))
+        vocabulary = _vocabulary(column, chosen)
+        self._words = vocabulary is not None
+        known = [None, _unseen(vocabulary), *vocabulary] if vocabulary is not None else [None]
+        self._known = {_key(value): place for place, value in enumerate(known)}
+        self._known.update((_key(int(word)), self._known[word]) for word in vocabulary or () if _is_whole(word))
+        self._first = self._compute(known)
+        self._most = len(known) + min(MOST_KEPT, MOST_FEATURES // max(1, self.null.numeric.shape[1]))
         self._forget()
 
     def _forget(self) -> None:
-        self.table, self._places = self.null, {_key(None): 0}
+        self.table, self._places = self._first, dict(self._known)
 
     def encode(self, field: Field, arrays: Arrays) -> Faults:
         """Write the features of the rows, null in the place of a value that does not fit, which is returned."""
         keys = [_key(value) for value in field]
         places = [self._places.get(key, -1) for key in keys]
+        if -1 in places and self._words:
+            places = [
+                _UNSEEN if place < 0 and _is_word(value) else place for place, value in zip(places, field, strict=True)
+            ]
         if -1 not in places:
             self._write(self.table, places, arrays)
             return {}
@@ -262,6 +278,43 @@ def _key(value: object) -> object:
     if type(value) is str:
         return value
     return (type(value), value if type(value) in _KEPT else repr(value))
+
+
+def _vocabulary(column: Column, chosen: Sequence[ColumnTransformer]) -> list[str] | None:
+    """The words that a column of categories knows; None if its features are not found by a vocabulary."""
+    (transformer, *others) = chosen
+    if others or effective_kind(column) is not Kind.CATEGORICAL:
+        return None
+    if not isinstance(transformer, CategoryEncoder | TargetMean):
+        return None
+    words: list[str] = transformer.columns_[column.name]["vocabulary"]
+    return words
+
+
+def _unseen(vocabulary: Sequence[str]) -> str:
+    """A word that is not in the vocabulary."""
+    word, known = "a", set(vocabulary)
+    while word in known:
+        word += "a"
+    return word
+
+
+def _is_whole(word: str) -> bool:
+    """Whether a category is the canonical text of a whole number, which JSON may have as such."""
+    return word.removeprefix("-").isdecimal() and str(int(word)) == word
+
+
+def _is_word(value: object) -> bool:
+    """Whether a category's canonical text is this text itself: no blanks around it, and nothing that reads as a number.
+
+    Then its place among the known ones is the only one that it could have.
+    """
+    return (
+        type(value) is str
+        and value[:1].isalpha()
+        and not value[-1].isspace()
+        and value[:3].lower() not in ("nan", "inf")
+    )
 
 
 def _worth_keeping(value: object) -> bool:
