@@ -168,7 +168,9 @@ def main(program: str = "prometheus") -> int:
                 faults[f"rule {rule['name']}"] = rule.get("lastError") or "was not evaluated"
     for name, fault in faults.items():
         sys.stderr.write(f"{name}: {fault}\n")
-    sys.stdout.write(f"{len(asked)} queries, {len(variables())} variables, {len(rules)} rules; {len(faults)} at fault\n")
+    sys.stdout.write(
+        f"{len(asked)} queries, {len(variables())} variables, {len(rules)} rules; {len(faults)} at fault\n"
+    )
     return 1 if faults else 0
 
 
