@@ -138,7 +138,7 @@ RELOADS = Metric(
 )
 READY = Metric("mlpipe_ready", "gauge", "1 while requests are taken, else 0.")
 
-#: All of them, in the order in which docs/deployment.md lists them.
+#: All of them: what the server registers.
 METRICS = (
     REQUESTS,
     REQUEST_SECONDS,

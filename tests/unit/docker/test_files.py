@@ -143,6 +143,10 @@ def test_what_is_built_has_a_stage_and_this_version(service: str) -> None:
     assert f":{__version__}}}" in SERVICES[service]["image"]
 
 
+def test_the_image_is_labelled_with_this_version() -> None:
+    assert f"VERSION={__version__}" in instructions("ARG")
+
+
 def test_images_are_pinned() -> None:
     images = [values["image"] for values in SERVICES.values() if "build" not in values]
     images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", DOCKERFILE, re.MULTILINE)
