@@ -30,8 +30,10 @@ from mlpipe.arrays import Arrays
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
+from mlpipe.features.drift import DriftMeter
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import TargetCodec
 from mlpipe.models.heads import member_average
 from mlpipe.models.transformer import Transformer
@@ -51,6 +53,8 @@ Outputs = npt.NDArray[np.float32]
 Values = npt.NDArray[np.floating[Any]]
 #: Runs a network; on another thread, for example.
 Run = Callable[[Callable[[], Outputs]], Outputs]
+#: Gets to see preprocessed rows.
+Observe = Callable[[Arrays], None]
 
 
 def run_here(network: Callable[[], Outputs]) -> Outputs:
@@ -58,11 +62,16 @@ def run_here(network: Callable[[], Outputs]) -> Outputs:
     return network()
 
 
+def ignore(arrays: Arrays) -> None:
+    """The `Observe` that does not look."""
+
+
 class Predictor(ABC):
     """What predicts raw rows.
 
     Args:
         schema: The raw table and the task.
+        statistics: What a `DriftMeter` compares new rows with.
         version: The bundle's version; empty for a model that is in no bundle yet.
         read: The options that the training file was read with, as a dict; None: the defaults.
         threshold: Binary: the answer is the second class where its probability is above this.
@@ -72,6 +81,7 @@ class Predictor(ABC):
     def __init__(
         self,
         schema: Schema,
+        statistics: Statistics,
         version: str = "",
         read: Mapping[str, Any] | None = None,
         *,
@@ -83,6 +93,7 @@ class Predictor(ABC):
         self.read = read
         self.threshold = threshold
         self.level = level
+        self.statistics = statistics
         self._codec = TargetCodec(schema.task)
 
     @staticmethod
@@ -105,17 +116,19 @@ class Predictor(ABC):
             preprocessor=contents.preprocessor,
             model=contents.model,
             calibration=contents.calibration,
+            statistics=contents.statistics,
             version=contents.version,
             read=contents.manifest.read,
         )
 
     @abstractmethod
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """What is predicted for raw rows, as numbers.
 
         Args:
             frame: Raw rows with all features.
             run: Runs each network; what is not torch is done by the caller's thread.
+            observe: Gets to see the rows as `statistics` describes them; of an ensemble, the first member's.
 
         Returns:
             (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression, with the
@@ -142,16 +155,19 @@ class Predictor(ABC):
         """
         return self.predict_with(run_here, rows, batch_size)
 
-    def predict_with(self, run: Run, rows: Rows, batch_size: int) -> pl.DataFrame:
-        """`predict` with another way to run the networks; see `values`."""
+    def predict_with(self, run: Run, rows: Rows, batch_size: int, meter: DriftMeter | None = None) -> pl.DataFrame:
+        """`predict` with another way to run the networks, see `values`; a meter counts rows and predictions."""
+        observe = ignore if meter is None else meter.observe
         frame = as_frame(rows, self.schema)
         parts = []
         for start in range(0, max(frame.height, 1), batch_size):
-            values_TO = self.values(frame.slice(start, batch_size), run)
+            values_TO = self.values(frame.slice(start, batch_size), run, observe)
             finite = np.isfinite(values_TO).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))
                 raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
+            if meter is not None:
+                meter.observe_predictions(values_TO)
             parts.append(self._codec.answers(values_TO, self.threshold))
         return pl.concat(parts)
 
@@ -190,12 +206,11 @@ class ModelPredictor(Predictor):
     """One fitted model.
 
     Args:
-        schema: The raw table and the task.
+        schema: As in `Predictor`.
         preprocessor: From raw rows to arrays, and from the model's outputs to the target's unit.
         model: The network, on the CPU; put into evaluation mode.
+        statistics, version, read: As in `Predictor`.
         calibration: What makes answers of the network's outputs.
-        version: As in `Predictor`.
-        read: As in `Predictor`.
     """
 
     def __init__(
@@ -204,18 +219,21 @@ class ModelPredictor(Predictor):
         schema: Schema,
         preprocessor: Preprocessor,
         model: Transformer,
+        statistics: Statistics,
         calibration: Calibration | None = None,
         version: str = "",
         read: Mapping[str, Any] | None = None,
     ) -> None:
         self.calibration = calibration or Calibration()
-        super().__init__(schema, version, read, threshold=self.calibration.threshold, level=self.calibration.level)
+        threshold, level = self.calibration.threshold, self.calibration.level
+        super().__init__(schema, statistics, version, read, threshold=threshold, level=level)
         self.preprocessor = preprocessor
         self.model = model.eval()
 
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """See `Predictor.values`."""
         arrays = self.preprocessor.transform(frame)
+        observe(arrays)
         outputs_TO = run(partial(self.predict_arrays, arrays))
         if self.schema.task.is_classification:
             return outputs_TO
@@ -246,24 +264,24 @@ class EnsemblePredictor(Predictor):
     """Several predictors of one table and task, whose values are averaged.
 
     By Jensen's inequality the log-loss (of probabilities) and the squared error (of numbers) of the mean are at most
-    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval.
+    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval. The statistics
+    are the first one's.
 
     Args:
         members: At least one; the schema is the first one's.
-        version: As in `Predictor`.
-        read: As in `Predictor`.
+        version, read: As in `Predictor`.
     """
 
     def __init__(
         self, members: Sequence[Predictor], *, version: str = "", read: Mapping[str, Any] | None = None
     ) -> None:
-        threshold = mean_threshold(member.threshold for member in members)
-        super().__init__(members[0].schema, version, read, threshold=threshold, level=members[0].level)
+        first, threshold = members[0], mean_threshold(member.threshold for member in members)
+        super().__init__(first.schema, first.statistics, version, read, threshold=threshold, level=first.level)
         self.members = tuple(members)
 
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """The mean of the members' values, in their type; see `Predictor.values`."""
-        values_TO = self.members[0].values(frame, run)
+        values_TO = self.members[0].values(frame, run, observe)
         total_TO = values_TO.astype(np.float64)
         for member in self.members[1:]:
             total_TO += member.values(frame, run)

@@ -6,6 +6,7 @@ The options are a contract that scripts rely on; `tests/golden/command_line.txt`
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -58,6 +59,21 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no count; it has to be a whole number from 1")
     return int(text)
+
+
+def index_threshold(text: str) -> float:
+    """A population stability index: a number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no threshold; it has to be a number above 0, such as 0.25")
+    return value
 
 
 def common() -> Parser:
@@ -122,6 +138,22 @@ def _predict(parser: Parser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
 
 
+def _drift(parser: Parser) -> None:
+    parser.add_argument("--bundle", metavar="BUNDLE", required=True, help="the bundle that `mlpipe export` wrote")
+    parser.add_argument("--data", metavar="FILE", required=True, help="the rows to compare with those of training")
+    parser.add_argument("--out", metavar="FILE", help="write what is found as this .json file")
+    parser.add_argument("--plot", metavar="FILE", help="draw the worst features and the prediction: .png, .pdf or .svg")
+    parser.add_argument(
+        "--threshold",
+        metavar="PSI",
+        type=index_threshold,
+        default=0.25,
+        help="the population stability index that is too large (default: %(default)s)",
+    )
+    parser.add_argument("--fail", action="store_true", help="leave with exit code 3 if one is too large")
+    parser.add_argument("--force", action="store_true", help="overwrite the files of --out and --plot")
+
+
 def _export(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--out", metavar="BUNDLE", required=True, help="the folder to write")
@@ -178,6 +210,7 @@ VERBS = {
         "measure other models on the same rows: --config FILE, and overrides as for fit", _baselines, takes_rest=True
     ),
     "predict": Verb("score a file with a bundle", _predict),
+    "drift": Verb("compare the rows of a file with those of training", _drift),
     "export": Verb("turn a run into a bundle", _export),
     "serve": Verb("put a bundle behind HTTP", _serve),
     "ui": Verb("look at the tracked runs in MLflow's UI", _ui),

@@ -37,6 +37,7 @@ def run_dir(binary: Any, tmp_path: Path) -> Path:
     for name, values in {
         "schema": binary.schema.to_dict(),
         "preprocess": binary.preprocessor.to_dict(),
+        "statistics": binary.statistics.to_dict(),
         "metrics": {"validation": {"auroc": 0.75}, "test": {"auroc": 0.5}, "train_seconds": 1.0},
         "calibration": {"temperature": 1.5},
         "sample_row": sample,
@@ -80,7 +81,15 @@ def test_two_exports_are_the_same_bundle(run_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["checkpoints/best.ckpt", "schema.json", "preprocess.json", "metrics.json", "sample_row.json", "config.yaml"],
+    [
+        "checkpoints/best.ckpt",
+        "schema.json",
+        "preprocess.json",
+        "statistics.json",
+        "metrics.json",
+        "sample_row.json",
+        "config.yaml",
+    ],
 )
 def test_what_is_missing_is_named(run_dir: Path, tmp_path: Path, name: str) -> None:
     (run_dir / name).unlink()

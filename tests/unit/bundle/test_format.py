@@ -184,7 +184,7 @@ def test_weights_that_are_no_safetensors_are_refused(bundle: Path, content: byte
         read_bundle(bundle)
 
 
-@pytest.mark.parametrize("name", ["schema.json", "preprocess.json"])
+@pytest.mark.parametrize("name", ["schema.json", "preprocess.json", "statistics.json"])
 @pytest.mark.parametrize("content", [b"[]", b"{}", b"3", b"{", b'{"columns": [{}], "task": {}}', b'{"version": 1}'])
 def test_json_of_another_form_is_refused(bundle: Path, name: str, content: bytes) -> None:
     replace_file(bundle, name, content)

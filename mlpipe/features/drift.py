@@ -1,0 +1,116 @@
+"""`DriftMeter`: how far the rows that are predicted have moved from those of training.
+
+    meter = DriftMeter(predictor.statistics, schema.task.kind, threshold=predictor.threshold)
+    predictor.predict_with(run_here, rows, 4096, meter)
+    [record.feature for record in meter.report() if record.verdict == "large shift"]
+
+Rows are counted from the `Arrays` that a prediction makes anyway, in tens of microseconds a batch. What is kept are
+counts alone: of blocks of rows, the oldest of which is dropped when a new one begins. So the report is about the last
+rows, each of which counts the same; a decay would have rows of all ages in it, and no number of rows that says how much
+of a PSI is chance.
+
+Legend of the shapes: T rows, O outputs, S slots.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mlpipe.arrays import Arrays
+from mlpipe.features.calibration import EVEN
+from mlpipe.features.comparison import DriftRecord, compare
+from mlpipe.features.counts import Counts, TableCounter
+from mlpipe.features.describe import answers_as_arrays
+from mlpipe.features.statistics import Statistics
+from mlpipe.schema import TaskKind
+
+#: Rows that a report is about at most, and the blocks in which they are counted and forgotten.
+WINDOW_ROWS, BLOCKS = 20_000, 10
+
+
+class DriftMeter:
+    """Counts rows and predictions, and compares the last of them with those of training.
+
+    One thread at a time may use it. Several processes have a meter each, whose `counts` add up.
+
+    Args:
+        statistics: Of the bundle that predicts.
+        kind: Of its task.
+        threshold: Binary: the answer is the second class where its probability is above this.
+        window: The most rows that a report is about, a tenth of them dropped at a time; None: all there ever were.
+
+    Examples:
+        >>> from mlpipe.features.statistics import NumberShares, TableStatistics
+        >>> number = NumberShares("x", "x", None, edges=(1.0,), shares=(0.5, 0.5), missing=0.0)
+        >>> meter = DriftMeter(Statistics(TableStatistics(1000, (number,), ()), {}), TaskKind.REGRESSION)
+        >>> x = np.arange(-500, 500, dtype=np.float32)[:, None]
+        >>> meter.observe(Arrays(x, np.zeros(x.shape, dtype=np.bool_), np.empty((1000, 0), dtype=np.int32)))
+        >>> [(record.feature, round(record.psi, 2), record.verdict) for record in meter.report()]
+        [('x', 0.0, 'stable')]
+    """
+
+    def __init__(
+        self, statistics: Statistics, kind: TaskKind, *, threshold: float = EVEN, window: int | None = WINDOW_ROWS
+    ) -> None:
+        self.statistics = statistics
+        self._kind = kind
+        self._threshold = threshold
+        self._block_rows = None if window is None else max(1, window // BLOCKS)
+        self._features = TableCounter(statistics.features)
+        self._answers = None if statistics.predictions is None else TableCounter(statistics.predictions)
+        # In front: how many rows there were, and how many predictions.
+        self._split = 2 + self._features.size
+        self._size = self._split + (0 if self._answers is None else self._answers.size)
+        self._blocks: deque[Counts] = deque([self._empty()], maxlen=BLOCKS)
+
+    def observe(self, arrays: Arrays) -> None:
+        """Count rows that are predicted, as the preprocessor made them."""
+        block = self._block()
+        block[0] += len(arrays)
+        block[2 : self._split] += self._features.count(arrays)
+
+    def observe_predictions(self, values_TO: npt.NDArray[np.floating[Any]]) -> None:
+        """Count predictions.
+
+        Args:
+            values_TO: (T, O) as `mlpipe.bundle.predictor.Predictor.values` gives them.
+        """
+        if self._answers is not None:
+            block = self._block()
+            block[1] += len(values_TO)
+            block[self._split :] += self._answers.count(answers_as_arrays(values_TO, self._kind, self._threshold))
+
+    def counts(self) -> Counts:
+        """All that the report is made of, (S,); those of several meters of one bundle may be added."""
+        total = self._empty()
+        for block in self._blocks:
+            total += block
+        return total
+
+    def report(self, counts: Counts | None = None) -> list[DriftRecord]:
+        """Every feature in the table's order, then the prediction.
+
+        Args:
+            counts: (S,) the sum of several meters' counts; None: this one's own.
+        """
+        counts = self.counts() if counts is None else counts
+        rows, answers = int(counts[0]), int(counts[1])
+        records = list(compare("feature", self._features, counts[2 : self._split], rows))
+        if self._answers is not None:
+            records += compare("prediction", self._answers, counts[self._split :], answers)
+        return records
+
+    def _block(self) -> Counts:
+        """The block that counts now; a new one if it is full."""
+        block = self._blocks[-1]
+        if self._block_rows is not None and max(block[0], block[1]) >= self._block_rows:
+            block = self._empty()
+            self._blocks.append(block)
+        return block
+
+    def _empty(self) -> Counts:
+        return np.zeros(self._size, dtype=np.int64)
