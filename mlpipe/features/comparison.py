@@ -163,9 +163,8 @@ def _number_bins(number: NumberShares) -> list[str]:
         between = [f"{low} to {high}" for low, high in pairwise(words)]
     else:  # from 3 on, if the bin before ends with 2
         firsts = [f"{edge + 1:.0f}" for edge in edges[:-1]]
-        between = [
-            last if first == last else f"{first} to {last}" for first, last in zip(firsts, words[1:], strict=True)
-        ]
+        ends = zip(firsts, words[1:], strict=True)
+        between = [last if first == last else f"{first} to {last}" for first, last in ends]
     return [f"≤ {words[0]}", *between, f"> {words[-1]}"]
 
 
@@ -175,9 +174,8 @@ def _edge_words(edges: Sequence[float], kind: RawKind) -> list[str]:
         return [f"{edge:.0f}" for edge in edges]
     if kind == "time":
         unit: Literal["D", "m"] = "D" if all(edge % SECONDS_PER_DAY == 0 for edge in edges) else "m"
-        return [
-            str(np.datetime_as_string(np.datetime64(int(edge), "s"), unit=unit)).replace("T", " ") for edge in edges
-        ]
+        times = np.array(edges, dtype=np.int64).astype("datetime64[s]")
+        return [word.replace("T", " ") for word in np.datetime_as_string(times, unit=unit).tolist()]
     words: list[str] = []
     for digits in range(3, 18):
         words = [f"{edge:.{digits}g}" for edge in edges]

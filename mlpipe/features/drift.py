@@ -28,7 +28,7 @@ from mlpipe.features.describe import answers_as_arrays
 from mlpipe.features.statistics import Statistics
 from mlpipe.schema import TaskKind
 
-#: Rows that a report is about at most, and the blocks in which they are counted and forgotten.
+#: Rows that a report is about, and the blocks in which they are counted and forgotten.
 WINDOW_ROWS, BLOCKS = 20_000, 10
 
 
@@ -41,7 +41,7 @@ class DriftMeter:
         statistics: Of the bundle that predicts.
         kind: Of its task.
         threshold: Binary: the answer is the second class where its probability is above this.
-        window: The most rows that a report is about, a tenth of them dropped at a time; None: all there ever were.
+        window: A report is about so many of the last rows, and up to a tenth more; None: all there ever were.
 
     Examples:
         >>> from mlpipe.features.statistics import NumberShares, TableStatistics
@@ -59,19 +59,13 @@ class DriftMeter:
         self.statistics = statistics
         self._kind = kind
         self._threshold = threshold
-        self._block_rows = None if window is None else max(1, window // BLOCKS)
-        self._features = TableCounter(statistics.features)
-        self._answers = None if statistics.predictions is None else TableCounter(statistics.predictions)
-        # In front: how many rows there were, and how many predictions.
-        self._split = 2 + self._features.size
-        self._size = self._split + (0 if self._answers is None else self._answers.size)
-        self._blocks: deque[Counts] = deque([self._empty()], maxlen=BLOCKS)
+        self._features = _Window(TableCounter(statistics.features), window)
+        answers = statistics.predictions
+        self._answers = None if answers is None else _Window(TableCounter(answers), window)
 
     def observe(self, arrays: Arrays) -> None:
         """Count rows that are predicted, as the preprocessor made them."""
-        block = self._block()
-        block[0] += len(arrays)
-        block[2 : self._split] += self._features.count(arrays)
+        self._features.add(arrays)
 
     def observe_predictions(self, values_TO: npt.NDArray[np.floating[Any]]) -> None:
         """Count predictions.
@@ -80,16 +74,12 @@ class DriftMeter:
             values_TO: (T, O) as `mlpipe.bundle.predictor.Predictor.values` gives them.
         """
         if self._answers is not None:
-            block = self._block()
-            block[1] += len(values_TO)
-            block[self._split :] += self._answers.count(answers_as_arrays(values_TO, self._kind, self._threshold))
+            self._answers.add(answers_as_arrays(values_TO, self._kind, self._threshold))
 
     def counts(self) -> Counts:
         """All that the report is made of, (S,); those of several meters of one bundle may be added."""
-        total = self._empty()
-        for block in self._blocks:
-            total += block
-        return total
+        features = self._features.total()
+        return features if self._answers is None else np.concatenate((features, self._answers.total()))
 
     def report(self, counts: Counts | None = None) -> list[DriftRecord]:
         """Every feature in the table's order, then the prediction.
@@ -98,19 +88,44 @@ class DriftMeter:
             counts: (S,) the sum of several meters' counts; None: this one's own.
         """
         counts = self.counts() if counts is None else counts
-        rows, answers = int(counts[0]), int(counts[1])
-        records = list(compare("feature", self._features, counts[2 : self._split], rows))
+        features, answers = np.split(counts, [1 + self._features.counter.size])
+        records = list(compare("feature", self._features.counter, features[1:], int(features[0])))
         if self._answers is not None:
-            records += compare("prediction", self._answers, counts[self._split :], answers)
+            records += compare("prediction", self._answers.counter, answers[1:], int(answers[0]))
         return records
 
-    def _block(self) -> Counts:
-        """The block that counts now; a new one if it is full."""
-        block = self._blocks[-1]
-        if self._block_rows is not None and max(block[0], block[1]) >= self._block_rows:
-            block = self._empty()
-            self._blocks.append(block)
-        return block
+
+class _Window:
+    """Counts of the last rows, in blocks; in front of each block's counts is how many rows it has.
+
+    Args:
+        counter: Says what is counted.
+        rows: As `DriftMeter`'s `window`.
+    """
+
+    def __init__(self, counter: TableCounter, rows: int | None) -> None:
+        self.counter = counter
+        self._rows = rows
+        self._blocks: deque[Counts] = deque([self._empty()])
+
+    def add(self, arrays: Arrays) -> None:
+        """Count some rows, and forget the oldest block if those behind it are enough."""
+        if self._rows is not None and self._blocks[-1][0] >= self._rows / BLOCKS:
+            self._blocks.append(self._empty())
+        newest = self._blocks[-1]
+        newest[0] += len(arrays)
+        newest[1:] += self.counter.count(arrays)
+        while (
+            self._rows is not None and sum(int(block[0]) for block in self._blocks) - self._blocks[0][0] >= self._rows
+        ):
+            self._blocks.popleft()
+
+    def total(self) -> Counts:
+        """The sum of the blocks."""
+        total = self._empty()
+        for block in self._blocks:
+            total += block
+        return total
 
     def _empty(self) -> Counts:
-        return np.zeros(self._size, dtype=np.int64)
+        return np.zeros(1 + self.counter.size, dtype=np.int64)

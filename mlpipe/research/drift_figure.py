@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mlpipe.features.comparison import REST, DriftRecord
 from mlpipe.research.figures import BLUE, ORANGE, short, tidy
@@ -54,7 +54,9 @@ def _draw(axes: Axes, record: DriftRecord) -> None:
     axes.set_yticks(place, [short(name) for name in names], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlim(0, None)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.tick_params(axis="x", labelsize=8)
     index = "too few rows" if record.psi is None else f"PSI {record.psi:.2f}, {record.verdict}"
     axes.set_title(f"{short(record.feature)}\n{index}", fontsize=10)
     tidy(axes)
