@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlpipe.commands.tables import print_table
-from mlpipe.errors import ConfigError, DataError, how_many
+from mlpipe.errors import ConfigError, how_many
 
 if TYPE_CHECKING:
     from mlpipe.features.comparison import DriftRecord
@@ -37,8 +37,6 @@ def run(args: argparse.Namespace) -> int:
     kind = predictor.schema.task.kind
     meter = DriftMeter(predictor.statistics, kind, threshold=predictor.threshold, window=None)
     rows = observe_file(predictor, meter, args.data)
-    if not rows:
-        raise DataError(f"{args.data} has no rows, so there is nothing to compare with those of training.")
     records = sorted(meter.report(), key=lambda record: -1.0 if record.psi is None else -record.psi)
     above = [record.feature for record in records if record.psi is not None and record.psi > args.threshold]
     report = {

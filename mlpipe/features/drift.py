@@ -106,6 +106,7 @@ class _Window:
     def __init__(self, counter: TableCounter, rows: int | None) -> None:
         self.counter = counter
         self._rows = rows
+        self._kept = 0
         self._blocks: deque[Counts] = deque([self._empty()])
 
     def add(self, arrays: Arrays) -> None:
@@ -115,10 +116,9 @@ class _Window:
         newest = self._blocks[-1]
         newest[0] += len(arrays)
         newest[1:] += self.counter.count(arrays)
-        while (
-            self._rows is not None and sum(int(block[0]) for block in self._blocks) - self._blocks[0][0] >= self._rows
-        ):
-            self._blocks.popleft()
+        self._kept += len(arrays)
+        while self._rows is not None and self._kept - self._blocks[0][0] >= self._rows:
+            self._kept -= int(self._blocks.popleft()[0])
 
     def total(self) -> Counts:
         """The sum of the blocks."""

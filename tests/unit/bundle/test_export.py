@@ -53,6 +53,7 @@ def test_the_bundle_predicts_as_the_run_does(binary: Any, run_dir: Path, tmp_pat
     assert Predictor.of(contents).predict(binary.frame).equals(expected)
     assert contents.manifest.metrics["test"] == {"auroc": 0.5}
     assert contents.manifest.read == {"separator": ";"}
+    assert contents.statistics == binary.statistics
     assert contents.sample_request["visits"] == binary.frame["visits"][3]
     card = (out / "model_card.md").read_text()
     assert card.startswith("# first\n")
@@ -96,6 +97,13 @@ def test_what_is_missing_is_named(run_dir: Path, tmp_path: Path, name: str) -> N
     with pytest.raises(BundleError, match=f"has no {name}; let `mlpipe fit` finish this run first"):
         export_run(run_dir, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(("content", "said"), [("{", "is not JSON"), ("{}", "is not as mlpipe writes it")])
+def test_statistics_that_cannot_be_read_are_named(run_dir: Path, tmp_path: Path, content: str, said: str) -> None:
+    (run_dir / "statistics.json").write_text(content)
+    with pytest.raises(BundleError, match=rf"statistics\.json' {said}"):
+        export_run(run_dir, tmp_path / "bundle")
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:

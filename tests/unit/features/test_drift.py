@@ -74,7 +74,7 @@ def slow_psi(before: list[Any], now: list[Any]) -> float:
     return total
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     rows=st.integers(LEAST_ROWS, 900),
     seed=st.integers(0, 2**16),

@@ -24,7 +24,7 @@ def titles(records: list[DriftRecord]) -> list[str]:
 
 
 def bars(axes: Axes) -> dict[str, list[float]]:
-    return {container.get_label(): [bar.get_width() for bar in container] for container in axes.containers}  # type: ignore[union-attr, misc]  # of bars
+    return {container.get_label(): [bar.get_width() for bar in container] for container in axes.containers}  # type: ignore[misc]  # of bars
 
 
 def test_the_prediction_comes_first_then_the_worst_features() -> None:
