@@ -18,7 +18,6 @@ Kind = Literal["feature", "prediction"]
 #: Fewer rows than this have no PSI: chance alone would give ten bins one of 0.1 and more.
 LEAST_ROWS = 200
 
-SECONDS_PER_DAY = 86_400
 MISSING, REST, NEW = "missing", "other values", "new values"
 
 
@@ -169,13 +168,15 @@ def _number_bins(number: NumberShares) -> list[str]:
 
 
 def _edge_words(edges: Sequence[float], kind: RawKind) -> list[str]:
-    """Edges with as many digits as tell them apart; times in UTC."""
+    """Edges with as many digits as tell them apart; times in UTC, by the day if that does."""
     if kind == "whole":
         return [f"{edge:.0f}" for edge in edges]
     if kind == "time":
-        unit: Literal["D", "m"] = "D" if all(edge % SECONDS_PER_DAY == 0 for edge in edges) else "m"
         times = np.array(edges, dtype=np.int64).astype("datetime64[s]")
-        return [word.replace("T", " ") for word in np.datetime_as_string(times, unit=unit).tolist()]
+        days: list[str] = np.datetime_as_string(times, unit="D").tolist()
+        if len(set(days)) == len(days):
+            return days
+        return [word.replace("T", " ") for word in np.datetime_as_string(times, unit="m").tolist()]
     words: list[str] = []
     for digits in range(3, 18):
         words = [f"{edge:.{digits}g}" for edge in edges]
