@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -241,12 +241,13 @@ def _number_shares(
     cuts = _cuts(ordered)
     edges = ordered[cuts - 1]
     shares = np.diff(np.concatenate(([0], cuts, [len(ordered)]))) / rows
-    raw_edges, kind = None, cast(RawKind, "time" if time else "real")
+    raw_edges: tuple[float, ...] | None = None
+    kind: RawKind = "time" if time else "real"
     if raw_T is not None:
         raw = raw_T[present_T]
         if np.isfinite(raw).all():  # not so for whole numbers beyond float64
             raw_edges = tuple((np.sort(raw)[cuts - 1] + 0.0).tolist())
-            kind = "whole" if kind == "real" and (raw == np.floor(raw)).all() else kind
+            kind = "whole" if not time and (raw == np.floor(raw)).all() else kind
     missing = float(missing_T.sum() / rows)
     return NumberShares(*names, tuple(map(float, edges)), tuple(shares.tolist()), missing, raw_edges, kind)
 
