@@ -27,15 +27,25 @@ class InputError(DataError):
     """A row sent for prediction does not fit the schema.
 
     Args:
-        message: One sentence that names the field.
+        reason: What is wrong, without the place where a row is given: the place is put before it.
         field: The column at fault, if it is one column.
         row: Index of the row at fault within the request, if it is one row.
+
+    Examples:
+        >>> str(InputError("expected a number, got 'abc'", field="age", row=3))
+        "row 3, field 'age': expected a number, got 'abc'"
     """
 
-    def __init__(self, message: str, *, field: str | None = None, row: int | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, reason: str, *, field: str | None = None, row: int | None = None) -> None:
+        column = "" if field is None else f", field {field!r}"
+        super().__init__(reason if row is None else f"row {row}{column}: {reason}")
+        self.reason = reason
         self.field = field
         self.row = row
+
+    def at(self, row: int | None) -> InputError:
+        """The same error of another row."""
+        return InputError(self.reason, field=self.field, row=row)
 
 
 class BundleError(MlpipeError, ValueError):

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 import yaml
 
+from mlpipe.bundle.averages import mean_threshold
 from mlpipe.bundle.card import model_card
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle, write_bundle
 from mlpipe.bundle.manifest import PREPROCESS, SCHEMA, STATISTICS
-from mlpipe.bundle.predictor import mean_threshold
 from mlpipe.bundle.staging import check_free
 from mlpipe.errors import BundleError, MlpipeError
 from mlpipe.features.calibration import Calibration

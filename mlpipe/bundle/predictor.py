@@ -15,10 +15,9 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,10 +26,10 @@ import polars as pl
 import torch
 
 from mlpipe.arrays import Arrays
+from mlpipe.bundle.averages import mean_threshold, mean_values
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
-from mlpipe.features.drift import DriftMeter
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
@@ -46,6 +45,9 @@ if TYPE_CHECKING:
 
     #: What `Predictor.predict` takes.
     Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pd.DataFrame
+
+#: Why a row's answer is not given.
+NO_ANSWER = "the model has no finite answer; the values are out of range"
 
 #: What a network gives for preprocessed rows, (T, O).
 Outputs = npt.NDArray[np.float32]
@@ -94,7 +96,7 @@ class Predictor(ABC):
         self.threshold = threshold
         self.level = level
         self.statistics = statistics
-        self._codec = TargetCodec(schema.task)
+        self.codec = TargetCodec(schema.task)
 
     @staticmethod
     def load(bundle: str | Path) -> Predictor:
@@ -155,20 +157,17 @@ class Predictor(ABC):
         """
         return self.predict_with(run_here, rows, batch_size)
 
-    def predict_with(self, run: Run, rows: Rows, batch_size: int, meter: DriftMeter | None = None) -> pl.DataFrame:
-        """`predict` with another way to run the networks, see `values`; a meter counts rows and predictions."""
-        observe = ignore if meter is None else meter.observe
+    def predict_with(self, run: Run, rows: Rows, batch_size: int) -> pl.DataFrame:
+        """`predict` with another way to run the networks; see `values`."""
         frame = as_frame(rows, self.schema)
         parts = []
         for start in range(0, max(frame.height, 1), batch_size):
-            values_TO = self.values(frame.slice(start, batch_size), run, observe)
+            values_TO = self.values(frame.slice(start, batch_size), run)
             finite = np.isfinite(values_TO).all(axis=1)
             if not finite.all():
                 row = start + int(np.argmin(finite))
-                raise InputError("The model has no finite answer for a row; its values are out of range.", row=row)
-            if meter is not None:
-                meter.observe_predictions(values_TO)
-            parts.append(self._codec.answers(values_TO, self.threshold))
+                raise InputError(NO_ANSWER, row=row)
+            parts.append(self.codec.answers(values_TO, self.threshold))
         return pl.concat(parts)
 
     def predict_file(
@@ -234,6 +233,10 @@ class ModelPredictor(Predictor):
         """See `Predictor.values`."""
         arrays = self.preprocessor.transform(frame)
         observe(arrays)
+        return self.array_values(arrays, run)
+
+    def array_values(self, arrays: Arrays, run: Run = run_here) -> Values:
+        """`values` of rows that are arrays already."""
         outputs_TO = run(partial(self.predict_arrays, arrays))
         if self.schema.task.is_classification:
             return outputs_TO
@@ -281,18 +284,5 @@ class EnsemblePredictor(Predictor):
 
     def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """The mean of the members' values, in their type; see `Predictor.values`."""
-        values_TO = self.members[0].values(frame, run, observe)
-        total_TO = values_TO.astype(np.float64)
-        for member in self.members[1:]:
-            total_TO += member.values(frame, run)
-        return (total_TO / len(self.members)).astype(values_TO.dtype)
-
-
-def mean_threshold(thresholds: Iterable[float]) -> float:
-    """The threshold of an ensemble, for which probabilities are averaged too.
-
-    Examples:
-        >>> mean_threshold([0.25, 0.375])
-        0.3125
-    """
-    return fmean(thresholds)
+        first, *others = self.members
+        return mean_values([first.values(frame, run, observe), *(member.values(frame, run) for member in others)])

@@ -6,11 +6,12 @@ The options are a contract that scripts rely on; `tests/golden/command_line.txt`
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mlpipe.commands.serve_options import serve
+from mlpipe.commands.values import amount, count, port
 from mlpipe.errors import ConfigError, did_you_mean
 
 
@@ -37,43 +38,6 @@ class Parser(argparse.ArgumentParser):
             if name.startswith("--") and name not in self._option_string_actions:
                 known = [option for option in self._option_string_actions if option.startswith("--")]
                 raise ConfigError(f"{self.prog}: there is no option {name!r}.{did_you_mean(name, known)}")
-
-
-def port(text: str) -> int:
-    """A TCP port.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    if not text.isdecimal() or not 0 < int(text) < 65_536:
-        raise argparse.ArgumentTypeError(f"{text!r} is no port; it has to be a number from 1 to 65535")
-    return int(text)
-
-
-def count(text: str) -> int:
-    """A whole number from 1.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no count; it has to be a whole number from 1")
-    return int(text)
-
-
-def index_threshold(text: str) -> float:
-    """A population stability index: a number above 0.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is no threshold; it has to be a number above 0, such as 0.25")
-    return value
 
 
 def common() -> Parser:
@@ -146,7 +110,7 @@ def _drift(parser: Parser) -> None:
     parser.add_argument(
         "--threshold",
         metavar="PSI",
-        type=index_threshold,
+        type=amount,
         default=0.25,
         help="the population stability index that is too large (default: %(default)s)",
     )
@@ -158,15 +122,6 @@ def _export(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--out", metavar="BUNDLE", required=True, help="the folder to write")
     parser.add_argument("--force", action="store_true", help="overwrite BUNDLE")
-
-
-def _serve(parser: Parser) -> None:
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle that `mlpipe export` wrote")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    parser.add_argument("--port", type=port, default=8000, help="(default: %(default)s)")
-    parser.add_argument(
-        "--workers", metavar="N", type=count, default=1, help="processes that predict (default: %(default)s)"
-    )
 
 
 def _ui(parser: Parser) -> None:
@@ -212,7 +167,7 @@ VERBS = {
     "predict": Verb("score a file with a bundle", _predict),
     "drift": Verb("compare the rows of a file with those of training", _drift),
     "export": Verb("turn a run into a bundle", _export),
-    "serve": Verb("put a bundle behind HTTP", _serve),
+    "serve": Verb("put a bundle behind HTTP", serve),
     "ui": Verb("look at the tracked runs in MLflow's UI", _ui),
     "example": Verb("write an example table", _example),
 }

@@ -1,7 +1,9 @@
 """`DriftMeter`: how far the rows that are predicted have moved from those of training.
 
-    meter = DriftMeter(predictor.statistics, schema.task.kind, threshold=predictor.threshold)
-    predictor.predict_with(run_here, rows, 4096, meter)
+    meter = DriftMeter(predictor.statistics, predictor.schema.task.kind, threshold=predictor.threshold)
+    answered = online.answer(rows)  # an OnlinePredictor; or observe what is made on any other way
+    meter.observe(answered.arrays)
+    meter.observe_predictions(answered.values)
     [record.feature for record in meter.report() if record.verdict == "large shift"]
 
 Rows are counted from the `Arrays` that a prediction makes anyway, in tens of microseconds a batch. What is kept are

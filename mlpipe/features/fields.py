@@ -132,6 +132,4 @@ def _word(column: Column, index: int, value: Any) -> str | None:
 
 def _refuse(column: Column, index: int, value: Any) -> NoReturn:
     expected = _EXPECTED[effective_kind(column)]
-    raise InputError(
-        f"row {index}, field {column.name!r}: expected {expected}, got {value!r}", field=column.name, row=index
-    )
+    raise InputError(f"expected {expected}, got {value!r}", field=column.name, row=index)

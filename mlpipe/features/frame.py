@@ -47,7 +47,7 @@ def as_frame(rows: Any, schema: Schema, *, target: bool = False) -> pl.DataFrame
         raise InputError(f"Expected rows as objects of fields or as a frame, got {type(rows).__name__}.")
     for index, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise InputError(f"row {index}: expected an object of fields, got {type(row).__name__}", row=index)
+            raise InputError(f"expected an object of fields, got {type(row).__name__}", row=index)
     carried = [column for column in schema.identifiers if any(column.name in row for row in rows)]
     columns = [read_field(column, _values(rows, column.name)) for column in needed]
     columns += [_identifier(column.name, [row.get(column.name) for row in rows]) for column in carried]
@@ -101,7 +101,7 @@ def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
     except KeyError:
         index = next(index for index, row in enumerate(rows) if name not in row)
         hint = did_you_mean(name, rows[index])
-        raise InputError(f"row {index}, field {name!r}: missing.{hint}", field=name, row=index) from None
+        raise InputError(f"missing.{hint}", field=name, row=index) from None
 
 
 def _identifier(name: str, values: list[Any]) -> pl.Series:

@@ -9,6 +9,8 @@ What is notable:
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,8 @@ class NumericTransformer(ColumnTransformer):
         """The state from the finite training values, of which there is at least one."""
         raise NotImplementedError
 
-    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
-        """The transformed number; `value` is Float64."""
+    def scaler(self, state: State) -> Callable[[Floats], Floats]:
+        """The transform of finite numbers, (T,) -> (T,), each by itself."""
         raise NotImplementedError
 
     def fit_column(self, name: str, values: pl.Series, target: npt.NDArray[Any] | None) -> State:
@@ -71,8 +73,12 @@ class NumericTransformer(ColumnTransformer):
 
     def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
         """The transformed number."""
+        return [in_numpy(prepared, self.mapping(name))]
+
+    def mapping(self, name: str) -> Callable[[Floats], Floats]:
+        """The transform of one fitted column's finite numbers, (T,) -> (T,); 0 for a column that held none."""
         state = self.columns_[name]
-        return [prepared * 0 if state.get("empty") else self.scaled(state, prepared)]
+        return np.zeros_like if state.get("empty") else self.scaler(state)
 
 
 class Standardise(NumericTransformer):
@@ -89,10 +95,9 @@ class Standardise(NumericTransformer):
         mean, scale = moments(values)
         return {"mean": mean, "scale": scale if scale > SMALLEST_SCALE else 1.0}
 
-    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+    def scaler(self, state: State) -> Callable[[Floats], Floats]:
         """(x - mean) / scale."""
-        score: pl.Expr = (value - state["mean"]) * (1 / state["scale"])
-        return score.clip(-LARGEST_SCORE, LARGEST_SCORE)
+        return partial(_scores, middle=state["mean"], scale=state["scale"])
 
 
 class RobustClip(NumericTransformer):
@@ -117,14 +122,17 @@ class RobustClip(NumericTransformer):
         scale = high - low or (float(values.max()) - float(values.min())) / 2
         return {"median": median, "scale": scale if scale > SMALLEST_SCALE else 0.0}
 
-    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+    def scaler(self, state: State) -> Callable[[Floats], Floats]:
         """Scaled, then bent."""
         if state["scale"] == 0:
-            return value * 0
-        score: pl.Expr = (value - state["median"]) * (1 / state["scale"])
-        bounded = score.clip(-LARGEST_SCORE, LARGEST_SCORE)
-        third = bounded * (1 / 3)
-        return bounded / (1 + third * third).sqrt()
+            return np.zeros_like
+
+        def bent(values: Floats) -> Floats:
+            scores = _scores(values, state["median"], state["scale"])
+            third = scores * (1 / 3)
+            return scores / np.sqrt(1 + third * third)
+
+        return bent
 
 
 class QuantileNormal(NumericTransformer):
@@ -158,10 +166,9 @@ class QuantileNormal(NumericTransformer):
         knots = fit_knots(values, num_quantiles(len(values)), self.noise, column_seed(name, self.seed))
         return knots.to_dict()
 
-    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+    def scaler(self, state: State) -> Callable[[Floats], Floats]:
         """Interpolated between the knots."""
-        knots = Knots.from_dict(state)
-        return in_numpy(value, knots.mapping())
+        return Knots.from_dict(state).mapping()
 
 
 class Identity(NumericTransformer):
@@ -171,9 +178,9 @@ class Identity(NumericTransformer):
         """Nothing is learnt."""
         return {}
 
-    def scaled(self, state: State, value: pl.Expr) -> pl.Expr:
+    def scaler(self, state: State) -> Callable[[Floats], Floats]:
         """As it is."""
-        return value.clip(-1e30, 1e30)
+        return partial(np.clip, a_min=-1e30, a_max=1e30)
 
 
 class MissingIndicator(NumericTransformer):
@@ -192,6 +199,12 @@ class MissingIndicator(NumericTransformer):
     def outputs(self, name: str, prepared: pl.Expr) -> list[pl.Expr]:
         """1 or 0."""
         return [prepared.is_null().cast(pl.Int8)]
+
+
+def _scores(values: Floats, middle: float, scale: float) -> Floats:
+    """Distances from the middle in units of the scale, within bounds."""
+    scores: Floats = ((values - middle) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE)
+    return scores
 
 
 def _sampled(values: pl.Series, size: int, seed: int) -> pl.Series:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -109,23 +110,57 @@ class TargetCodec:
             list of the names of the labels above one half, and there is a `probability_<name>` per label. Regression:
             `prediction` in units of the target, and with an interval its bounds, `lower` and `upper`.
         """
-        kind, classes = self.task.kind, self.task.classes
-        if kind is TaskKind.REGRESSION:
-            names = ("prediction", "lower", "upper")[: values.shape[1]]
-            return pl.DataFrame({name: values[:, column] for column, name in enumerate(names)})
-        if kind is TaskKind.BINARY:
-            best = is_yes(values[:, 0], threshold).astype(np.int64)
-            values = np.concatenate((1 - values, values), axis=1)
-        probabilities = {f"probability_{label_text(c)}": values[:, i] for i, c in enumerate(classes)}
-        if kind is TaskKind.MULTILABEL:
-            chosen = [[str(classes[i]) for i in np.flatnonzero(is_yes(row))] for row in values]
-            prediction = pl.Series("prediction", chosen, dtype=pl.List(pl.String))
+        if self.task.kind is TaskKind.REGRESSION:
+            return pl.DataFrame({name: values[:, column] for column, name in enumerate(_bounds(values))})
+        shares, best = self._shares(values, threshold)
+        probabilities = {f"probability_{text}": shares[:, i] for i, text in enumerate(self._texts)}
+        if best is None:
+            prediction = pl.Series("prediction", self._chosen(shares), dtype=pl.List(pl.String))
             return pl.DataFrame({"prediction": prediction, **probabilities})
-        labels = pl.Series("prediction", list(classes))
-        if kind is TaskKind.MULTICLASS:
-            best = values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
-        confidence = np.take_along_axis(values, best[:, None], axis=1)[:, 0]
-        return pl.DataFrame({"prediction": labels.gather(best), **probabilities, "confidence": confidence})
+        labels = pl.Series("prediction", list(self.task.classes))
+        return pl.DataFrame(
+            {"prediction": labels.gather(best), **probabilities, "confidence": _confidence(shares, best)}
+        )
+
+    def records(self, values: npt.NDArray[np.floating[Any]], threshold: float = EVEN) -> list[dict[str, Any]]:
+        """`answers` as one record for each row, without a frame, which a server's few rows would not be worth.
+
+        Returns:
+            Of each row `prediction` and, as the task has them, `probabilities` by the text of the class, `confidence`,
+            `lower` and `upper`.
+        """
+        if self.task.kind is TaskKind.REGRESSION:
+            return [dict(zip(_bounds(values), row, strict=True)) for row in values.tolist()]
+        shares, best = self._shares(values, threshold)
+        probabilities = [dict(zip(self._texts, row, strict=True)) for row in shares.tolist()]
+        if best is None:
+            told = zip(self._chosen(shares), probabilities, strict=True)
+            return [{"prediction": chosen, "probabilities": of_all} for chosen, of_all in told]
+        return [
+            {"prediction": self.task.classes[index], "probabilities": of_all, "confidence": confidence}
+            for index, of_all, confidence in zip(
+                best.tolist(), probabilities, _confidence(shares, best).tolist(), strict=True
+            )
+        ]
+
+    @cached_property
+    def _texts(self) -> list[str]:
+        return [label_text(label) for label in self.task.classes]
+
+    def _shares(
+        self, values: npt.NDArray[np.floating[Any]], threshold: float
+    ) -> tuple[npt.NDArray[np.floating[Any]], npt.NDArray[np.int64] | None]:
+        """The probability of each class, and which one is answered; None for multilabel, which answers several."""
+        match self.task.kind:
+            case TaskKind.BINARY:
+                best = is_yes(values[:, 0], threshold).astype(np.int64)
+                return np.concatenate((1 - values, values), axis=1), best
+            case TaskKind.MULTICLASS:
+                return values, values.argmax(axis=1) if len(values) else np.zeros(0, dtype=np.int64)
+        return values, None
+
+    def _chosen(self, shares: npt.NDArray[np.floating[Any]]) -> list[list[str]]:
+        return [[str(self.task.classes[i]) for i in np.flatnonzero(is_yes(row))] for row in shares]
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values; floats survive `json` bit for bit."""
@@ -186,6 +221,15 @@ def label_text(label: Label) -> str:
     """
     values = pl.Series("v", [label])
     return str(values.to_frame().select(category(pl.col("v"), values.dtype)).item())
+
+
+def _bounds(values: npt.NDArray[np.floating[Any]]) -> tuple[str, ...]:
+    return ("prediction", "lower", "upper")[: values.shape[1]]
+
+
+def _confidence(shares: npt.NDArray[np.floating[Any]], best: npt.NDArray[np.int64]) -> npt.NDArray[np.floating[Any]]:
+    """The probability of the answer."""
+    return np.take_along_axis(shares, best[:, None], axis=1)[:, 0]
 
 
 def _column(frame: pl.DataFrame, name: str, source: str) -> pl.Series:

@@ -24,25 +24,22 @@ where `loc` leads to the fault: the row's index, if there are several, then the 
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import Any, Literal
+
+import orjson
 
 from mlpipe.errors import InputError, did_you_mean
 from mlpipe.schema import Schema
 
-if TYPE_CHECKING:
-    import polars as pl
-
 #: Faults reported for one body; the rest would drown the first.
 MAX_FAULTS = 20
 
-#: What decode gives a class's column; the rest of its name is the class.
-_PROBABILITY = "probability_"
-
 Fault = dict[str, Any]
+#: The values of a row's features, in the schema's order.
+Values = Sequence[Any]
 
 
 class RequestError(Exception):
@@ -62,26 +59,52 @@ class Query:
     """The rows of a body.
 
     Attributes:
-        rows: Every feature's value by name.
+        rows: Of each the values of the features.
         single: The body was one row, not a list.
         path: Where in the body the rows are.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Values]
     single: bool
     path: tuple[str, ...] = ("body",)
 
-    def location(self, row: int | None, *field: str) -> list[str | int]:
+    def location(self, row: int | None, *names: str) -> list[str | int]:
         """The way to a field, as it goes into `loc`."""
-        return [*self.path, *([] if self.single or row is None else [row]), *field]
+        return [*self.path, *([] if self.single or row is None else [row]), *names]
 
-    def fault(self, error: InputError) -> RequestError:
+    def fault(self, error: InputError) -> Fault:
         """An error of preprocessing, as the client gets to see it."""
-        field = () if error.field is None else (error.field,)
-        return RequestError([_fault("value_error", self.location(error.row, *field), str(error))])
+        names = () if error.field is None else (error.field,)
+        where = "" if error.field is None else f"the field {error.field!r}: "
+        message = f"{_row_words(error.row, single=self.single)}{where}{error.reason}."
+        return fault("value_error", self.location(error.row, *names), message)
 
 
-def parse(body: bytes, schema: Schema) -> Query:
+@dataclass(frozen=True)
+class Rules:
+    """What rows have to be.
+
+    Attributes:
+        schema: The raw table.
+        unknown: Whether a field that is no column is an error or ignored.
+        ranges: By column, the smallest and the largest number that is accepted; empty: any.
+    """
+
+    schema: Schema
+    unknown: Literal["error", "ignore"] = "error"
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    names: tuple[str, ...] = field(init=False)
+    pick: Callable[[Any], Values] = field(init=False)
+
+    def __post_init__(self) -> None:
+        names = tuple(column.name for column in self.schema.features)
+        # With one name, itemgetter gives the value alone.
+        pick = itemgetter(*names) if len(names) > 1 else lambda row: (row[names[0]],)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "pick", pick)
+
+
+def parse(body: bytes, rules: Rules) -> Query:
     """The rows of a body, every feature given and nothing but finite plain values in them.
 
     A field may hold null, whether or not training saw nulls there, but it has to be given. Columns of the training
@@ -90,125 +113,144 @@ def parse(body: bytes, schema: Schema) -> Query:
     Raises:
         RequestError: Says what is wrong where.
     """
-    query = _rows(_json(body), schema)
-    faults: list[Fault] = []
-    for index, row in enumerate(query.rows):
-        faults += _row_faults(row, query, index, schema)
-        if len(faults) >= MAX_FAULTS:
-            break
-    if faults:
-        raise RequestError(faults)
-    features = [column.name for column in schema.features]
-    return Query([{name: row[name] for name in features} for row in query.rows], query.single, query.path)
+    payload = read_json(body)
+    if isinstance(payload, dict) and payload.keys() == {"features"} and isinstance(payload["features"], list):
+        values = payload["features"]
+        single = not any(isinstance(row, list) for row in values) and bool(values)
+        return from_values([values] if single else values, rules, single=single, path=("body", "features"))
+    if isinstance(payload, dict):
+        return from_records([payload], rules, single=True)
+    if isinstance(payload, list):
+        return from_records(payload, rules)
+    message = 'The body has to be a row, a list of rows, or {"features": [...]}.'
+    raise RequestError([fault("dict_type", ["body"], message)])
 
 
-def answer(query: Query, predictions: pl.DataFrame, version: str) -> dict[str, Any]:
+def read_json(body: bytes) -> Any:
+    """What a body says. Whole numbers of more than 64 bits are read as float64.
+
+    Raises:
+        RequestError: It is not JSON; NaN and infinite numbers are none.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise RequestError([fault("json_invalid", ["body"], f"The body is not valid JSON: {error}.")]) from None
+
+
+def from_records(records: list[Any], rules: Rules, *, single: bool = False, path: tuple[str, ...] = ("body",)) -> Query:
+    """The rows of objects by the names of columns.
+
+    Raises:
+        RequestError: Says what is wrong where.
+    """
+    query = Query([], single, path)
+    wide = len(rules.names)
+    for index, row in enumerate(records):
+        if not isinstance(row, dict):
+            message = f"{_row_words(index, single=single)}not an object of fields."
+            raise RequestError([fault("dict_type", query.location(index), message)])
+        try:
+            query.rows.append(rules.pick(row))
+        except KeyError:
+            query.rows.append(())
+        if len(row) != wide or not query.rows[-1]:
+            _check_names(records, query, rules)
+    _check_values(query, rules)
+    return query
+
+
+def from_values(matrix: list[Any], rules: Rules, *, single: bool, path: tuple[str, ...]) -> Query:
+    """The rows of lists of values, in the schema's order.
+
+    Raises:
+        RequestError: Says what is wrong where.
+    """
+    query = Query(matrix, single, path)
+    for index, values in enumerate(matrix):
+        if not isinstance(values, list) or len(values) != len(rules.names):
+            found = f"{len(values)} values" if isinstance(values, list) else "no list"
+            there_are = f"there are {len(rules.names)} features: {', '.join(rules.names)}"
+            message = f"{_row_words(index, single=single)}{found}; {there_are}."
+            raise RequestError([fault("list_type", query.location(index), message)])
+    _check_values(query, rules)
+    return query
+
+
+def answer(query: Query, records: list[dict[str, Any]], version: str) -> dict[str, Any]:
     """The body that answers a query.
 
     Args:
         query: What was asked.
-        predictions: As `Predictor.predict` gives them, one row for each of the query.
+        records: As `TargetCodec.records` gives them, one for each row of the query.
         version: The bundle's version.
     """
-    answers = [_answer(row) for row in predictions.to_dicts()]
     if query.single:
-        return {**answers[0], "model_version": version}
-    return {"predictions": answers, "model_version": version}
+        return {**records[0], "model_version": version}
+    return {"predictions": records, "model_version": version}
 
 
-def _answer(row: dict[str, Any]) -> dict[str, Any]:
-    probabilities = {key.removeprefix(_PROBABILITY): p for key, p in row.items() if key.startswith(_PROBABILITY)}
-    answered = {"prediction": row["prediction"]}
-    if probabilities:
-        answered["probabilities"] = probabilities
-    return answered | {key: row[key] for key in ("confidence", "lower", "upper") if key in row}
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise RequestError([_fault("json_invalid", ["body"], f"The body is not valid JSON: {error}.")]) from None
-
-
-def _rows(payload: Any, schema: Schema) -> Query:
-    if isinstance(payload, dict) and set(payload) == {"features"} and isinstance(payload["features"], list):
-        values = payload["features"]
-        single = not any(isinstance(row, list) for row in values) and bool(values)
-        return _from_values([values] if single else values, single, schema)
-    if isinstance(payload, dict):
-        return Query([payload], single=True)
-    if isinstance(payload, list):
-        for index, row in enumerate(payload):
-            if not isinstance(row, dict):
-                raise RequestError([_fault("dict_type", ["body", index], f"Row {index} is not an object of fields.")])
-        return Query(payload, single=False)
-    message = 'The body has to be a row, a list of rows, or {"features": [...]}.'
-    raise RequestError([_fault("dict_type", ["body"], message)])
-
-
-def _from_values(matrix: list[Any], single: bool, schema: Schema) -> Query:
-    names = [column.name for column in schema.features]
-    query = Query([], single, ("body", "features"))
-    for index, values in enumerate(matrix):
-        if not isinstance(values, list) or len(values) != len(names):
-            found = f"{len(values)} values" if isinstance(values, list) else "no list"
-            message = f"{_row_words(query, index)}has {found}; there are {len(names)} features: {', '.join(names)}."
-            raise RequestError([_fault("list_type", query.location(index), message)])
-        query.rows.append(dict(zip(names, values, strict=True)))
-    return query
-
-
-def _row_faults(row: Mapping[str, Any], query: Query, index: int, schema: Schema) -> list[Fault]:
-    where = _row_words(query, index)
-    names = [column.name for column in schema.features]
-    faults = []
-    for name in row:
-        if name not in schema:
-            message = f"{where}unknown field {name!r}.{did_you_mean(name, names)}"
-            faults.append(_fault("extra_forbidden", query.location(index, name), message))
-    for name in names:
-        if name not in row:
-            message = f"{where}the field {name!r} is missing; null is allowed, leaving it out is not."
-            faults.append(_fault("missing", query.location(index, name), message))
-        elif (problem := _problem(row[name])) is not None:
-            faults.append(_fault("value_error", query.location(index, name), f"{where}the field {name!r} {problem}."))
-    return faults
-
-
-def _problem(value: Any) -> str | None:
-    """Why a value cannot be a cell of a table, or None."""
-    if isinstance(value, dict | list):
-        return "holds an object or a list; a plain value is needed"
-    if isinstance(value, str) and not _encodable(value):
-        return "holds half a surrogate pair, which is no text"
-    if isinstance(value, int | float) and not _finite(value):
-        return "is too large a number"
-    return None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _finite(value: float) -> bool:
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond the largest float
-        return False
-
-
-def _row_words(query: Query, index: int) -> str:
-    return "" if query.single else f"Row {index}: "
-
-
-def _fault(kind: str, location: list[str | int], message: str) -> Fault:
+def fault(kind: str, location: list[str | int], message: str) -> Fault:
+    """One record of `RequestError.detail`."""
     return {"type": kind, "loc": location, "msg": message}
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no JSON number")
+def _check_names(records: list[Any], query: Query, rules: Rules) -> None:
+    """Refuse rows that lack a feature, or have fields that are no columns.
+
+    Raises:
+        RequestError: Some do.
+    """
+    faults: list[Fault] = []
+    for index, row in enumerate(records):
+        if not isinstance(row, dict) or len(faults) >= MAX_FAULTS:
+            break
+        where = _row_words(index, single=query.single)
+        for name in row if rules.unknown == "error" else ():
+            if name not in rules.schema:
+                message = f"{where}unknown field {name!r}.{did_you_mean(name, rules.names)}"
+                faults.append(fault("extra_forbidden", query.location(index, name), message))
+        for name in rules.names:
+            if name not in row:
+                message = f"{where}the field {name!r} is missing; null is allowed, leaving it out is not."
+                faults.append(fault("missing", query.location(index, name), message))
+    if faults:
+        raise RequestError(faults)
+
+
+_PLAIN = {int, float, str, bool, type(None)}
+
+
+def _check_values(query: Query, rules: Rules) -> None:
+    """Refuse what cannot be a cell of a table, and numbers out of the ranges that were asked for.
+
+    Raises:
+        RequestError: There is such a value.
+    """
+    faults: list[Fault] = []
+    for index, row in enumerate(query.rows):
+        if not rules.ranges and set(map(type, row)) <= _PLAIN:
+            continue
+        for name, value in zip(rules.names, row, strict=True):
+            if (problem := _problem(value, rules.ranges.get(name))) is not None:
+                message = f"{_row_words(index, single=query.single)}the field {name!r} {problem}."
+                faults.append(fault("value_error", query.location(index, name), message))
+        if len(faults) >= MAX_FAULTS:
+            break
+    if faults:
+        raise RequestError(faults)
+
+
+def _problem(value: Any, span: tuple[float, float] | None) -> str | None:
+    """Why a value cannot be a cell of a table, or None."""
+    if isinstance(value, dict | list):
+        return "holds an object or a list; a plain value is needed"
+    if span is not None and isinstance(value, int | float) and not isinstance(value, bool):
+        low, high = span
+        if not low <= value <= high:
+            return f"is {value:g}; it has to be from {low:g} to {high:g}"
+    return None
+
+
+def _row_words(row: int | None, *, single: bool) -> str:
+    return "" if single or row is None else f"Row {row}: "

@@ -13,8 +13,9 @@ from mlpipe.errors import ConfigError, closest
 
 PREFIX = "MLPIPE"
 
-#: Ours, but no keys: the switch of the tests that write their golden files anew.
-NOT_KEYS = frozenset({"MLPIPE_REGENERATE"})
+#: Ours, but no keys of a config: the server's, those of model versions, and the switch of the tests that write their
+#: golden files anew.
+NOT_KEYS = frozenset({"MLPIPE_API_KEYS", "MLPIPE_ADMIN_KEY", "MLPIPE_REGISTRY", "MLPIPE_REGENERATE"})
 #: What Kubernetes sets in every pod beside a service called `mlpipe` or `mlpipe-...`.
 _OF_A_SERVICE = re.compile(
     rf"{PREFIX}_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"

@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlpipe.arrays import Arrays
+from mlpipe.errors import InputError
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.rowwise import RowEncoder
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
 WORDS = ["a", "b", "B", " b ", "3", "3.0", "-0", "1e400", "nan", "", "  ", "é", "日本", "a b c", "x" * 50]
@@ -144,6 +146,39 @@ def test_json_rows_give_the_bits_of_the_table(
     schema, train, other = table
     preprocessor = Preprocessor(schema, config).fit(train)
     assert same(preprocessor.transform(as_frame(other.to_dicts(), schema)), preprocessor.transform(other))
+
+
+ODD = [None, True, 1, 1.0, -0.0, 2**60, 2**90, 10**400, float("nan"), float("inf"), "1", "1e3", " x ", "", "?", [1]]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(tables(), configs, st.data())
+def test_the_encoder_of_few_rows_gives_the_bits_of_the_frame(
+    table: tuple[Schema, pl.DataFrame, pl.DataFrame], config: FeaturesConfig, data: st.DataObject
+) -> None:
+    schema, train, other = table
+    preprocessor = Preprocessor(schema, config).fit(train)
+    encoder = RowEncoder(preprocessor)
+    names = [column.name for column in schema.features]
+    rows = [list(row) for row in (*other.select(names).iter_rows(), *train.select(names).iter_rows())]
+    for _ in range(data.draw(st.integers(0, 4))):
+        row, field = data.draw(st.integers(0, len(rows) - 1)), data.draw(st.integers(0, len(names) - 1))
+        rows[row][field] = data.draw(st.sampled_from(ODD))
+
+    for _ in range(3):  # values new, known, and both
+        asked = data.draw(st.lists(st.sampled_from(rows), max_size=9))
+        arrays, faults = encoder(asked)
+        assert len(arrays) == len(asked)
+        for index, row in enumerate(asked):
+            told = faults.pop(index, None)
+            refused = None
+            try:
+                alone = preprocessor.transform(as_frame(dict(zip(names, row, strict=True)), schema))
+            except InputError as error:
+                refused = error
+            assert str(told) == str(refused and refused.at(index))
+            assert refused or same(arrays.take(slice(index, index + 1)), alone)
+        assert not faults
 
 
 FIELDS = ("numeric", "missing", "categorical")

@@ -22,8 +22,9 @@ def test_one_base_class_catches_all_and_so_does_the_builtin(error: type[Exceptio
 
 
 def test_input_error_names_the_field_and_the_row() -> None:
-    error = InputError("Field 'age' is missing.", field="age", row=3)
-    assert (str(error), error.field, error.row) == ("Field 'age' is missing.", "age", 3)
+    error = InputError("missing.", field="age", row=3)
+    assert (str(error), error.field, error.row) == ("row 3, field 'age': missing.", "age", 3)
+    assert str(error.at(0)) == "row 0, field 'age': missing."
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import pytest
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.observing import observe_file
-from mlpipe.bundle.predictor import Predictor, run_here
+from mlpipe.bundle.online import OnlinePredictor
+from mlpipe.bundle.predictor import Predictor
 from mlpipe.errors import DataError
 from mlpipe.features.drift import DriftMeter
 from mlpipe.schema import TaskKind
@@ -31,7 +32,7 @@ def meter_of(predictor: Predictor) -> DriftMeter:
 
 def directly(predictor: Predictor, frame: pl.DataFrame) -> list[int]:
     meter = meter_of(predictor)
-    predictor.predict_with(run_here, frame, 4096, meter)
+    meter.observe_predictions(predictor.values(frame, observe=meter.observe))
     counted: list[int] = meter.counts().tolist()
     return counted
 
@@ -49,6 +50,15 @@ def test_a_file_is_counted_as_its_rows_are(
     meter = meter_of(predictor)
     assert observe_file(predictor, meter, path, batch_size=1_000) == 12_000
     assert meter.counts().tolist() == directly(predictor, many)
+
+
+def test_requests_are_counted_as_files_are(binary: Any, predictor: Predictor) -> None:
+    meter = meter_of(predictor)
+    features = [column.name for column in binary.schema.features]
+    answered = OnlinePredictor(predictor).answer(binary.frame.select(features).rows())
+    meter.observe(answered.arrays)
+    meter.observe_predictions(answered.values)
+    assert meter.counts().tolist() == directly(predictor, binary.frame)
 
 
 def test_training_rows_are_stable(binary: Any, predictor: Predictor, tmp_path: Path) -> None:

@@ -6,6 +6,9 @@ import math
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from mlpipe.errors import DataError
 from mlpipe.features.target import TargetCodec
@@ -128,3 +131,25 @@ def test_outputs_gone_wild_stay_finite() -> None:
 
 def test_no_rows() -> None:
     assert binary("a", "b").decode(np.zeros((0, 1), dtype=np.float32)).height == 0
+
+
+@pytest.mark.parametrize(
+    ("task", "width"),
+    [
+        (Task(TaskKind.BINARY, ("y",), (False, True)), 1),
+        (Task(TaskKind.MULTICLASS, ("y",), (1, 2, 30)), 3),
+        (Task(TaskKind.MULTILABEL, ("a", "b"), ("a", "b")), 2),
+        (Task(TaskKind.REGRESSION, ("y",)), 1),
+        (Task(TaskKind.REGRESSION, ("y",)), 3),
+    ],
+)
+@given(st.data())
+def test_records_say_what_the_frame_says(task: Task, width: int, data: st.DataObject) -> None:
+    rows = data.draw(st.integers(0, 4))
+    values = data.draw(arrays(np.float32, (rows, width), elements=st.floats(0, 1, width=32)))
+    codec, threshold = TargetCodec(task), data.draw(st.sampled_from([0.5, 0.2]))
+    expected = codec.answers(values, threshold).to_dicts()
+    for record, row in zip(codec.records(values, threshold), expected, strict=True):
+        probabilities = {f"probability_{name}": p for name, p in record.pop("probabilities", {}).items()}
+        assert record | probabilities == row
+        assert type(record["prediction"]) is type(row["prediction"])

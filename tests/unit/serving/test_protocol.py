@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlpipe.errors import InputError
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
-from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, answer, parse
+from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, Rules, answer, parse
 
 SCHEMA = Schema(
     columns=(
@@ -21,43 +22,58 @@ SCHEMA = Schema(
     ),
     task=Task(TaskKind.BINARY, ("y",), (False, True)),
 )
+RULES = Rules(SCHEMA)
 ROW = {"age": 39, "job": "clerk"}
 
 
-def parsed(payload: Any, schema: Schema = SCHEMA) -> Query:
-    return parse(json.dumps(payload).encode(), schema)
+def parsed(payload: Any, rules: Rules = RULES) -> Query:
+    return parse(json.dumps(payload).encode(), rules)
 
 
-def detail(body: Any) -> list[dict[str, Any]]:
+def detail(body: Any, rules: Rules = RULES) -> list[dict[str, Any]]:
     """The faults of a body given as JSON values or as bytes."""
     with pytest.raises(RequestError) as caught:
-        parse(body if isinstance(body, bytes) else json.dumps(body).encode(), SCHEMA)
+        parse(body if isinstance(body, bytes) else json.dumps(body).encode(), rules)
     return caught.value.detail
 
 
 @pytest.mark.parametrize(
     ("payload", "rows", "single"),
     [
-        (ROW, [ROW], True),
-        ([ROW, {**ROW, "age": None}], [ROW, {**ROW, "age": None}], False),
-        ([ROW], [ROW], False),
+        (ROW, [(39, "clerk")], True),
+        ([ROW, {**ROW, "age": None}], [(39, "clerk"), (None, "clerk")], False),
+        ([ROW], [(39, "clerk")], False),
         ([], [], False),
-        ({"features": [39, "clerk"]}, [ROW], True),
-        ({"features": [[39, "clerk"], [2.5, None]]}, [ROW, {"age": 2.5, "job": None}], False),
+        ({"features": [39, "clerk"]}, [[39, "clerk"]], True),
+        ({"features": [[39, "clerk"], [2.5, None]]}, [[39, "clerk"], [2.5, None]], False),
         ({"features": []}, [], False),
-        ({**ROW, "id": 7, "y": True}, [ROW], True),
+        ({**ROW, "id": 7, "y": True}, [(39, "clerk")], True),
     ],
 )
-def test_every_form_of_a_body_gives_its_rows(payload: Any, rows: list[dict[str, Any]], single: bool) -> None:
+def test_every_form_of_a_body_gives_its_rows(payload: Any, rows: list[Any], single: bool) -> None:
     query = parsed(payload)
     assert query.rows == rows
     assert query.single is single
 
 
 def test_a_column_called_features_does_not_get_in_the_way() -> None:
-    schema = Schema((Column("features", Kind.NUMERIC),), SCHEMA.task)
-    assert parsed({"features": 3}, schema).rows == [{"features": 3}]
-    assert parsed({"features": [3]}, schema).rows == [{"features": 3}]
+    rules = Rules(Schema((Column("features", Kind.NUMERIC),), SCHEMA.task))
+    assert parsed({"features": 3}, rules).rows == [(3,)]
+    assert parsed({"features": [3]}, rules).rows == [[3]]
+
+
+def test_unknown_fields_may_be_ignored() -> None:
+    rules = Rules(SCHEMA, unknown="ignore")
+    assert parsed({**ROW, "agee": 1}, rules).rows == [(39, "clerk")]
+    assert [fault["loc"] for fault in detail({"agee": 1, "job": "x"}, rules)] == [["body", "age"]]
+
+
+def test_numbers_may_be_held_to_ranges() -> None:
+    rules = Rules(SCHEMA, ranges={"age": (0.0, 120.0)})
+    assert parsed([ROW, {**ROW, "age": None}], rules).rows == [(39, "clerk"), (None, "clerk")]
+    (fault,) = detail([ROW, {**ROW, "age": 121}], rules)
+    assert fault["loc"] == ["body", 1, "age"]
+    assert fault["msg"] == "Row 1: the field 'age' is 121; it has to be from 0 to 120."
 
 
 @pytest.mark.parametrize(
@@ -68,17 +84,17 @@ def test_a_column_called_features_does_not_get_in_the_way() -> None:
         ({"age": 1}, "missing", ["body", "job"], "the field 'job' is missing; null is allowed"),
         ({"age": [1], "job": "x"}, "value_error", ["body", "age"], "'age' holds an object or a list"),
         ([{**ROW, "job": {}}], "value_error", ["body", 0, "job"], "Row 0: the field 'job' holds an object"),
-        ({"features": [1]}, "list_type", ["body", "features"], "has 1 values; there are 2 features: age, job."),
-        ({"features": [[1, 2], 3]}, "list_type", ["body", "features", 1], "Row 1: has no list"),
+        ({"features": [1]}, "list_type", ["body", "features"], "1 values; there are 2 features: age, job."),
+        ({"features": [[1, 2], 3]}, "list_type", ["body", "features", 1], "Row 1: no list"),
         ({"features": [[{}, 2]]}, "value_error", ["body", "features", 0, "age"], "Row 0: the field 'age'"),
-        ([ROW, 3], "dict_type", ["body", 1], "Row 1 is not an object"),
+        ([ROW, 3], "dict_type", ["body", 1], "Row 1: not an object"),
         (3, "dict_type", ["body"], "has to be a row, a list of rows"),
         (None, "dict_type", ["body"], "has to be a row, a list of rows"),
-        (b'{"age": NaN, "job": "x"}', "json_invalid", ["body"], "NaN is no JSON number"),
-        (b'{"age": -Infinity, "job": "x"}', "json_invalid", ["body"], "-Infinity is no JSON number"),
-        (b'{"age": 1e999, "job": "x"}', "value_error", ["body", "age"], "is too large a number"),
-        (b'{"age": 1' + b"0" * 400 + b', "job": "x"}', "value_error", ["body", "age"], "is too large a number"),
-        (b'{"age": 1, "job": "\\ud800"}', "value_error", ["body", "job"], "is no text"),
+        (b'{"age": NaN, "job": "x"}', "json_invalid", ["body"], "is not valid JSON"),
+        (b'{"age": -Infinity, "job": "x"}', "json_invalid", ["body"], "is not valid JSON"),
+        (b'{"age": 1e999, "job": "x"}', "json_invalid", ["body"], "number is infinity"),
+        (b'{"age": 1' + b"0" * 400 + b', "job": "x"}', "json_invalid", ["body"], "number is infinity"),
+        (b'{"age": 1, "job": "\\ud800"}', "json_invalid", ["body"], "no low surrogate"),
         (b"{", "json_invalid", ["body"], "is not valid JSON"),
         (b"", "json_invalid", ["body"], "is not valid JSON"),
         (b"\xff\xfe\xfa", "json_invalid", ["body"], "is not valid JSON"),
@@ -103,39 +119,43 @@ def test_all_faults_are_told_at_once_but_not_without_end() -> None:
 
 
 def test_an_error_of_preprocessing_is_led_back_too() -> None:
-    error = InputError("Row 1: bad", field="age", row=1)
-    assert parsed([ROW, ROW]).fault(error).detail[0]["loc"] == ["body", 1, "age"]
-    assert parsed({"features": [[1, 2], [3, 4]]}).fault(error).detail[0]["loc"] == ["body", "features", 1, "age"]
-    assert parsed(ROW).fault(InputError("bad", field="age", row=0)).detail[0]["loc"] == ["body", "age"]
-    assert parsed(ROW).fault(InputError("bad")).detail[0]["loc"] == ["body"]
+    error = InputError("bad", field="age", row=1)
+    told = parsed([ROW, ROW]).fault(error)
+    assert (told["loc"], told["msg"]) == (["body", 1, "age"], "Row 1: the field 'age': bad.")
+    assert parsed({"features": [[1, 2], [3, 4]]}).fault(error)["loc"] == ["body", "features", 1, "age"]
+    assert parsed(ROW).fault(error.at(0)) == {
+        "type": "value_error",
+        "loc": ["body", "age"],
+        "msg": "the field 'age': bad.",
+    }
+    assert parsed(ROW).fault(InputError("bad", row=0))["loc"] == ["body"]
 
 
 def test_the_answer_has_the_form_of_the_question() -> None:
-    predictions = pl.DataFrame(
-        {
-            "prediction": [True, False],
-            "probability_False": [0.25, 0.5],
-            "probability_True": [0.75, 0.5],
-            "confidence": 0.5,
-        }
-    )
-    first = {"prediction": True, "probabilities": {"False": 0.25, "True": 0.75}, "confidence": 0.5}
-    assert answer(parsed(ROW), predictions[:1], "v1") == {**first, "model_version": "v1"}
-    several = answer(parsed([ROW, ROW]), predictions, "v1")
-    assert several["model_version"] == "v1"
-    assert several["predictions"][0] == first
-    assert [row["prediction"] for row in several["predictions"]] == [True, False]
-    assert answer(parsed([]), predictions[:0], "v1") == {"predictions": [], "model_version": "v1"}
+    records = [{"prediction": True, "confidence": 0.75}, {"prediction": False, "confidence": 0.5}]
+    assert answer(parsed(ROW), records[:1], "v1") == {**records[0], "model_version": "v1"}
+    assert answer(parsed([ROW, ROW]), records, "v1") == {"predictions": records, "model_version": "v1"}
+    assert answer(parsed([ROW]), records[:1], "v1")["predictions"] == records[:1]
+    assert answer(parsed([]), [], "v1") == {"predictions": [], "model_version": "v1"}
 
 
-def test_regression_answers_a_number_only() -> None:
-    assert answer(parsed(ROW), pl.DataFrame({"prediction": [1.5]}), "v1") == {"prediction": 1.5, "model_version": "v1"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["age", "job", "features", "x"]), inner)
+    ),
+    max_leaves=8,
+)
 
 
-def test_multilabel_answers_a_list_of_names() -> None:
-    predictions = pl.DataFrame({"prediction": [["a"]], "probability_a": [0.75], "probability_b": [0.25]})
-    assert answer(parsed(ROW), predictions, "v1") == {
-        "prediction": ["a"],
-        "probabilities": {"a": 0.75, "b": 0.25},
-        "model_version": "v1",
-    }
+@given(JSON | st.binary())
+def test_any_body_is_rows_or_a_fault_with_a_place(payload: Any) -> None:
+    faults, query = [], None
+    try:
+        query = parse(payload if isinstance(payload, bytes) else json.dumps(payload).encode(), RULES)
+    except RequestError as error:
+        faults = error.detail
+    assert bool(faults) is (query is None)
+    assert all(fault["loc"][0] == "body" and fault["msg"] for fault in faults)
+    assert query is None or all(len(row) == 2 for row in query.rows)
+    assert query is None or not query.single or len(query.rows) == 1

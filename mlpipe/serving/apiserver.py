@@ -1,0 +1,166 @@
+"""An API process: uvicorn with `Front`, forked by the supervisor, with which it talks over a pipe.
+
+From the supervisor come `("versions", versions)`, `("drain",)` and `("reloaded", status, told)`; to it go `("up",)` and
+`("reload",)`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from mlpipe.serving import metrics
+from mlpipe.serving.front import App, Front, Message, Receive, Scope, Send
+from mlpipe.serving.pump import Pump
+from mlpipe.serving.settings import Settings
+
+#: How often gauges are set, and it is looked whether the supervisor still lives.
+_LOOK_SECONDS = 0.25
+#: Time that uvicorn has for open requests beyond their deadline.
+_GRACE_SECONDS = 5.0
+#: Seconds after which an idle connection is closed; longer than load balancers keep theirs.
+_KEEP_ALIVE_SECONDS = 75
+
+
+class ApiProcess:
+    """What runs in the process; also the `Control` of its `Front`.
+
+    Args:
+        settings: How bundles are served.
+        addresses: The workers' sockets.
+        rest: The application that answers what `Front` doesn't.
+        pipe: To the supervisor.
+    """
+
+    def __init__(self, settings: Settings, addresses: Sequence[str], rest: App, pipe: Connection) -> None:
+        limits = settings.limits
+        queue = max(1, limits.queue // settings.api_servers)
+        self.settings, self.pipe = settings, pipe
+        self.pump = Pump(
+            addresses,
+            batch=settings.batch,
+            queue=queue,
+            deadline=limits.deadline,
+            observe=lambda timing: metrics.waited(timing.waited),
+        )
+        self.front = Front(
+            settings, self.pump, rest, metrics=metrics.exposition, control=self, observe=metrics.answered
+        )
+        self._supervisor = os.getpid()
+        self._reloads: list[asyncio.Future[tuple[int, dict[str, Any]]]] = []
+
+    def start(self, sockets: list[socket.socket], number: int) -> BaseProcess:
+        """Fork the process.
+
+        Args:
+            sockets: Bound and listening.
+            number: Of the process.
+        """
+        process = multiprocessing.get_context("fork").Process(
+            target=self._run, args=(sockets,), name=f"mlpipe-api-{number}"
+        )
+        process.start()
+        return process
+
+    def _run(self, sockets: list[socket.socket]) -> None:
+        signal.set_wakeup_fd(-1)  # the supervisor's
+        config = uvicorn.Config(
+            self._app,
+            loop="uvloop",
+            http=_protocol(self.settings.limits.head_seconds),
+            interface="asgi3",
+            ws="none",
+            proxy_headers=False,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=round(self.settings.limits.deadline + _GRACE_SECONDS),
+        )
+        uvicorn.Server(config).run(sockets)
+
+    async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            await self.front(scope, receive, send)
+            return
+        await receive()
+        self.pump.start()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self.pipe.fileno(), self._obey)
+        watching = loop.create_task(self._watch())
+        self.pipe.send(("up",))
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        watching.cancel()
+        loop.remove_reader(self.pipe.fileno())
+        await self.pump.stop()
+        done: Message = {"type": "lifespan.shutdown.complete"}
+        await send(done)
+
+    def _obey(self) -> None:
+        """Follow the supervisor's commands."""
+        try:
+            command, *arguments = self.pipe.recv()
+        except (EOFError, OSError):
+            asyncio.get_running_loop().remove_reader(self.pipe.fileno())
+            return
+        if command == "versions":
+            self.front.versions = tuple(arguments[0])
+        elif command == "drain":
+            self.front.draining = True
+        elif command == "reloaded":
+            for future in self._reloads:
+                if not future.done():
+                    future.set_result((arguments[0], arguments[1]))
+            self._reloads.clear()
+
+    async def reload(self) -> tuple[int, dict[str, Any]]:
+        """See `mlpipe.serving.front.Control`."""
+        self._reloads.append(asyncio.get_running_loop().create_future())
+        self.pipe.send(("reload",))
+        return await self._reloads[-1]
+
+    async def _watch(self) -> None:
+        """Keep the gauges, and end when the supervisor is gone: nobody would end us."""
+        metrics.QUEUE_LIMIT.set(self.pump.queue)
+        while True:
+            metrics.QUEUED.set(self.pump.queued)
+            metrics.IN_FLIGHT.set(self.pump.held)
+            metrics.READY.set(self.pump.ready and not self.front.draining)
+            await asyncio.sleep(_LOOK_SECONDS)
+            if os.getppid() != self._supervisor:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _protocol(head_seconds: float) -> type[HttpToolsProtocol]:
+    """Uvicorn's protocol, but a connection whose first request does not begin in time is closed."""
+
+    class Protocol(HttpToolsProtocol):
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's
+            super().connection_made(transport)
+            self._head_timer = self.loop.call_later(head_seconds, self._give_up)
+
+        def on_headers_complete(self) -> None:
+            self._head_timer.cancel()
+            super().on_headers_complete()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_timer.cancel()
+            super().connection_lost(exc)
+
+        def _give_up(self) -> None:
+            if not self.transport.is_closing():
+                self.transport.close()
+
+    return Protocol

@@ -1,0 +1,91 @@
+"""`Settings`: everything that `mlpipe serve` can be told, checked; standard library only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Checks:
+    """How strictly rows are taken.
+
+    Attributes:
+        unknown: Whether a field that is no column of the table is an error or ignored.
+    """
+
+    unknown: Literal["error", "ignore"] = "error"
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server does not go beyond.
+
+    Attributes:
+        body: Bytes of a request's body; a longer one is answered by 413.
+        body_seconds: Time in which a body has to arrive; a slower one is answered by 408.
+        head_seconds: Time in which a request's line and headers have to arrive; else the connection is closed.
+        deadline: Seconds after which a request that was not answered is answered by 504, whatever holds it up.
+        queue: Requests that may wait or be worked on; more are answered by 503.
+        rate: Requests per second that one client may send; more are answered by 429. None: any number.
+    """
+
+    body: int = 64 * 2**20
+    body_seconds: float = 10.0
+    head_seconds: float = 10.0
+    deadline: float = 10.0
+    queue: int = 1_024
+    rate: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How bundles are served.
+
+    Attributes:
+        host: `127.0.0.1`, `0.0.0.0` or `::`.
+        port: Of the public address.
+        workers: Processes that predict, with one thread each.
+        api_servers: Processes that speak HTTP.
+        batch: Requests that go through the model together, at most.
+        drain: Seconds between saying that the server is not ready any more and closing its port.
+        name: Under which the model is served.
+        keys: API keys, one of which a client has to send; empty: none is needed.
+        admin_key: The key of `/admin`; None: there is no such address.
+        admin_port: Where `/admin` is, on the loopback address alone.
+        access_log: Whether every request is logged.
+        checks: How strictly rows are taken.
+        limits: What the server does not go beyond.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    workers: int = 1
+    api_servers: int = 1
+    batch: int = 64
+    drain: float = 1.0
+    name: str = "model"
+    keys: tuple[str, ...] = ()
+    admin_key: str | None = None
+    admin_port: int | None = None
+    access_log: bool = False
+    checks: Checks = field(default_factory=Checks)
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One version to be served.
+
+    Attributes:
+        folder: Of its bundle.
+        label: `champion`, `challenger`, or another word; in metrics.
+        share: Of the requests, in parts of the sum of all shares.
+        shadow: Whether it answers, too, what others answer, and nobody is told.
+    """
+
+    folder: Path
+    label: str = "champion"
+    share: float = 1.0
+    shadow: bool = False

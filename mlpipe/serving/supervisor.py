@@ -1,0 +1,410 @@
+"""The supervisor: starts the processes, replaces those that die, reloads versions, and ends everything in order.
+
+It is the process that `mlpipe serve` is, alone in having no thread and no model: it waits for what happens to its
+children, for what they say and for signals, and does one thing at a time.
+
+    SIGTERM, SIGINT   not ready any more; `drain` seconds later the port is closed, what was accepted is answered, and
+                      the workers end. A second signal ends everything at once.
+    SIGHUP            load what the references name now, verify and warm it in every worker, then swap in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mlpipe.errors import BundleError, MlpipeError
+from mlpipe.serving.settings import Settings, Slot
+
+logger = logging.getLogger(__name__)
+
+#: A process that dies is started again after this long, and after twice as long each time that it dies early.
+_FIRST_DELAY, _LAST_DELAY = 0.1, 10.0
+#: A process that lived this long did not die early.
+_HEALTHY_SECONDS = 30.0
+#: Deaths of workers before any was ready.
+_MOST_DEATHS = 3
+_RELOAD_SECONDS = 300.0
+_END_SECONDS = 10.0
+#: For the request of a client that is turned away.
+_TURN_AWAY_SECONDS = 0.2
+_TURNED_AWAY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
+    b"content-type: application/json\r\ncontent-length: 29\r\n\r\n"
+    b'{"detail":"The server ends."}'
+)
+
+Starter = Callable[[int, Connection, Sequence[Slot]], BaseProcess]
+
+
+@dataclass
+class Child:
+    """A place for a process, and the process that has it now.
+
+    Attributes:
+        kind: `worker` or `api`.
+        number: Among its kind.
+        start: Starts one.
+        process: The process.
+        pipe: The way to it.
+        ready: Whether it said that it is.
+        since: When it was started.
+        early: How often in a row it died early.
+        due: When it is to be started again.
+    """
+
+    kind: str
+    number: int
+    start: Starter
+    process: BaseProcess | None = None
+    pipe: Connection | None = None
+    ready: bool = False
+    since: float = 0.0
+    early: int = 0
+    due: float = 0.0
+
+
+@dataclass
+class _Reload:
+    """A reload that is going on."""
+
+    slots: tuple[Slot, ...]
+    waiting: set[int]
+    until: float
+    refused: str | None = None
+    versions: list[str] = field(default_factory=list)
+
+
+class Supervisor:
+    """Runs the server.
+
+    Args:
+        settings: How bundles are served.
+        resolve: What is to be served, looked up anew for each reload.
+        start_worker: Starts a worker, given its number, a pipe and what to serve.
+        start_api: Starts an API process.
+        sockets: Those that the API processes listen on.
+        announce: Is called once, when the server is ready, with the versions served.
+        restarted: Is told of the kind of process that is replaced.
+        reloaded: Is told how a reload ended: `swapped`, `failed` or `unchanged`.
+        states: Is told how many workers are `ready`, `starting` and `dead`.
+        died: Is told of the process id of each child that ended.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        resolve: Callable[[], Sequence[Slot]],
+        start_worker: Starter,
+        start_api: Starter,
+        sockets: Sequence[socket.socket],
+        *,
+        announce: Callable[[Sequence[str]], None],
+        restarted: Callable[[str], None] | None = None,
+        reloaded: Callable[[str], None] | None = None,
+        states: Callable[[dict[str, int]], None] | None = None,
+        died: Callable[[int], None] | None = None,
+    ) -> None:
+        self.settings, self.resolve, self.sockets, self.announce = settings, resolve, sockets, announce
+        self.restarted, self.reloaded, self.states, self.died = restarted, reloaded, states, died
+        self.slots = tuple(resolve())
+        self.versions: list[str] = []
+        self.workers = [Child("worker", number, start_worker) for number in range(settings.workers)]
+        self.api = [Child("api", number, start_api) for number in range(settings.api_servers)]
+        self._signals: list[int] = []
+        self._reload: _Reload | None = None
+        self._reload_wanted = False
+        self._deaths = 0
+
+    def run(self) -> None:
+        """Serve until a signal says that it is enough, and leave no process.
+
+        Raises:
+            BundleError: A bundle cannot be loaded when the server starts.
+            RuntimeError: Workers die before they are ready.
+        """
+        with _signals(self._signals) as wakeup:
+            try:
+                for child in self._children():
+                    self._start(child)
+                while not self._ending():
+                    self._turn(wakeup)
+                self._drain(wakeup)
+            finally:
+                self._end()
+
+    def _children(self) -> list[Child]:
+        return [*self.workers, *self.api]
+
+    def _ending(self) -> bool:
+        """Whether a signal to end has come; one to reload is noted on the way."""
+        if signal.SIGHUP in self._signals:
+            self._signals[:] = [number for number in self._signals if number != signal.SIGHUP]
+            self._reload_wanted = True
+        return bool(self._signals)
+
+    def _turn(self, wakeup: socket.socket) -> None:
+        """Wait for something to happen, and do what follows from it."""
+        now = time.monotonic()
+        if self._reload_wanted and self._reload is None:
+            self._reload_wanted = False
+            self._begin_reload()
+        if self._reload is not None and now > self._reload.until:
+            self._reload.refused = f"not every worker had loaded it after {_RELOAD_SECONDS:g} s"
+            self._finish_reload()
+        due = [child.due - now for child in self._children() if child.process is None]
+        if self._reload is not None:
+            due.append(self._reload.until - now)
+        children = [child for child in self._children() if child.process is not None]
+        pipes = {child.pipe: child for child in children if child.pipe is not None}
+        ends = {child.process.sentinel: child for child in children if child.process is not None}
+        happened = wait([wakeup, *pipes, *ends], timeout=None if not due else max(0.0, min(due)))
+        for one in happened:
+            if one is wakeup:
+                wakeup.recv(4096)
+            elif isinstance(one, Connection):
+                self._hear(pipes[one])
+        for one in happened:
+            if isinstance(one, int) and one in ends:
+                self._bury(ends[one])
+        for child in self._children():
+            if child.process is None and time.monotonic() >= child.due:
+                self._start(child)
+        if happened and self.states is not None:
+            states = ["dead" if w.process is None else "ready" if w.ready else "starting" for w in self.workers]
+            self.states({state: states.count(state) for state in ("ready", "starting", "dead")})
+
+    def _start(self, child: Child) -> None:
+        ours, theirs = multiprocessing.Pipe()
+        child.process = child.start(child.number, theirs, self.slots)
+        child.pipe, child.ready, child.since = ours, False, time.monotonic()
+        theirs.close()
+
+    def _hear(self, child: Child) -> None:
+        """What a child says."""
+        assert child.pipe is not None  # it was heard
+        try:
+            said, *arguments = child.pipe.recv()
+        except (EOFError, OSError):
+            child.pipe.close()
+            child.pipe = None  # its end is noticed by itself
+            return
+        match said:
+            case "ready":
+                child.ready, self._deaths = True, 0
+                if self._reload is not None:
+                    self._reload.waiting.add(child.number)
+                    _tell(child, "load", self._reload.slots)
+                self._versions(arguments[0])
+            case "up":
+                child.ready = True
+                _tell(child, "versions", self.versions)
+                self._versions(self.versions)
+            case "refused" if self._reload is None and not self.versions:
+                raise BundleError(arguments[0])
+            case "refused":
+                logger.error("A worker refused a bundle: %s", arguments[0])
+                if self._reload is not None:
+                    self._reload.refused = arguments[0]
+                    self._loaded(child)
+            case "loaded":
+                if self._reload is not None:
+                    self._reload.versions = arguments[0]
+                    self._loaded(child)
+            case "reload":
+                self._reload_wanted = True
+
+    def _versions(self, versions: list[str]) -> None:
+        """Announce the server once something of each kind is ready."""
+        first = not self.versions
+        self.versions = list(versions)
+        if self.versions:
+            for child in self.api:
+                _tell(child, "versions", self.versions)
+        up = all(child.ready for child in self.api) and any(child.ready for child in self.workers)
+        if up and self.announce is not None:
+            self.announce(self.versions)
+            self.announce = _silent
+        elif first and self.versions:
+            logger.info("The first worker is ready.")
+
+    def _bury(self, child: Child) -> None:
+        """A child has died: plan the next."""
+        assert child.process is not None  # it was watched
+        if child.pipe is not None:
+            while child.pipe is not None and child.pipe.poll():
+                self._hear(child)
+        child.process.join()
+        code, pid = child.process.exitcode, child.process.pid
+        lived = time.monotonic() - child.since
+        child.early = child.early + 1 if lived < _HEALTHY_SECONDS else 0
+        delay = min(_LAST_DELAY, _FIRST_DELAY * 2 ** max(0, child.early - 1))
+        child.due = time.monotonic() + delay
+        if child.pipe is not None:
+            child.pipe.close()
+        child.process, child.pipe, child.ready = None, None, False
+        if self.died is not None and pid is not None:
+            self.died(pid)
+        if child.kind == "worker":
+            if not self.versions:
+                self._deaths += 1
+                if self._deaths >= _MOST_DEATHS:
+                    raise RuntimeError(f"Workers died {self._deaths} times before one was ready (exit code {code}).")
+            if self._reload is not None:
+                self._loaded(child)
+        logger.warning(
+            "A process died and is replaced", extra={"kind": child.kind, "exit_code": code, "delay": round(delay, 1)}
+        )
+        if self.restarted is not None:
+            self.restarted(child.kind)
+
+    def _begin_reload(self) -> None:
+        try:
+            slots = tuple(self.resolve())
+        except MlpipeError as error:
+            self._told("failed", 409, {"detail": str(error)})
+            return
+        ready = [child for child in self.workers if child.ready]
+        numbers = {child.number for child in ready}
+        self._reload = _Reload(slots, numbers, time.monotonic() + _RELOAD_SECONDS)
+        if not ready:
+            self._reload.refused = "there is no worker that is ready"
+            self._finish_reload()
+        for child in ready:
+            _tell(child, "load", slots)
+
+    def _loaded(self, child: Child) -> None:
+        """A worker has loaded what is new, refused it, or died."""
+        assert self._reload is not None  # the caller looked
+        self._reload.waiting.discard(child.number)
+        if not self._reload.waiting:
+            self._finish_reload()
+
+    def _finish_reload(self) -> None:
+        reload, self._reload = self._reload, None
+        assert reload is not None  # the caller looked
+        if reload.refused is None and not reload.versions:
+            reload.refused = "the workers died"
+        if reload.refused is not None:
+            self._told("failed", 409, {"detail": reload.refused, "versions": self.versions})
+            return
+        unchanged = reload.versions == self.versions and reload.slots == self.slots
+        self.slots = reload.slots
+        for child in self.workers:
+            if child.ready:
+                _tell(child, "swap")
+        self._versions(reload.versions)
+        told = {"version": self.versions[0], "versions": self.versions}
+        self._told("unchanged" if unchanged else "swapped", 200, told)
+
+    def _told(self, outcome: str, status: int, told: dict[str, Any]) -> None:
+        logger.log(logging.INFO if status == 200 else logging.ERROR, "Reload: %s", outcome, extra=told)
+        for child in self.api:
+            _tell(child, "reloaded", status, told)
+        if self.reloaded is not None:
+            self.reloaded(outcome)
+
+    def _drain(self, wakeup: socket.socket) -> None:
+        """Say that the server is not ready, wait until that is known, and let what was accepted be answered."""
+        first = len(self._signals)
+        logger.info("Ending: requests that were accepted are answered first.")
+        for child in self.api:
+            _tell(child, "drain")
+        self._pause(wakeup, first, self.settings.drain)
+        alive = [child.process for child in self.api if child.process is not None]
+        for process in alive:
+            process.terminate()
+        deadline = time.monotonic() + self.settings.limits.deadline + _END_SECONDS
+        while any(process.is_alive() for process in alive) and len(self._signals) == first:
+            if time.monotonic() > deadline:
+                logger.error("An API process did not end in time.")
+                break
+            wait([wakeup, *self.sockets, *(process.sentinel for process in alive if process.is_alive())], timeout=1.0)
+            with contextlib.suppress(BlockingIOError):
+                wakeup.recv(4096)
+            self._turn_away()
+        self._turn_away()
+        for listening in self.sockets:
+            listening.close()
+
+    def _turn_away(self) -> None:
+        """Answer connections that came when the API processes took no more: closing the port would reset them."""
+        for listening in self.sockets:
+            listening.setblocking(False)
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    with connection, contextlib.suppress(OSError):
+                        connection.settimeout(_TURN_AWAY_SECONDS)
+                        connection.recv(2**16)
+                        connection.sendall(_TURNED_AWAY)
+
+    def _pause(self, wakeup: socket.socket, first: int, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and len(self._signals) == first:
+            if wait([wakeup], timeout=left):
+                wakeup.recv(4096)
+
+    def _end(self) -> None:
+        """End every process that is left."""
+        processes = [child.process for child in self._children() if child.process is not None]
+        for process in processes:
+            process.terminate()
+        end = time.monotonic() + _END_SECONDS
+        for process in processes:
+            process.join(max(0.0, end - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _silent(versions: Sequence[str]) -> None:
+    """For what was announced already."""
+
+
+def _tell(child: Child, *message: object) -> None:
+    """Send a message, unless the child is gone, which is noticed by itself."""
+    if child.pipe is not None:
+        with contextlib.suppress(OSError):
+            child.pipe.send(message)
+
+
+@contextlib.contextmanager
+def _signals(caught: list[int]) -> Iterator[socket.socket]:
+    """Signals are put into a list, and wake whoever waits for the socket. Handlers are set, so that PID 1 gets them."""
+    ours, theirs = socket.socketpair()
+    for end in (ours, theirs):
+        end.setblocking(False)
+    pid = os.getpid()
+
+    def catch(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == pid:
+            caught.append(number)
+
+    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+    try:
+        yield ours
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        ours.close()
+        theirs.close()
+
+
+def socket_path(folder: Path, number: int) -> str:
+    """The address of a worker; Unix sockets have paths of at most 107 bytes."""
+    return str(folder / f"w{number}")

@@ -1,0 +1,184 @@
+"""A worker process: LitServe's entry, its `LitAPI` with the bundles, and a `LitLoop` that answers batches from sockets.
+
+LitServe's own loops take single requests from a manager's queue. This one listens on a Unix socket, to which every API
+process connects; it blocks until there is work, takes all that has come, and answers it in one go.
+
+The supervisor talks to it over a pipe: `("load", slots)` reads, verifies and warms other versions on a thread while the
+old ones answer, `("swap",)` puts them in their place.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING, Any
+
+from litserve import LitAPI
+from litserve.loops.base import LitLoop
+
+from mlpipe.errors import BundleError
+from mlpipe.serving.settings import Settings, Slot
+from mlpipe.serving.wire import HELLO, Frames, Question, pack_answers, unpack_questions
+
+if TYPE_CHECKING:
+    from mlpipe.serving.engine import Worked
+
+logger = logging.getLogger(__name__)
+
+_READ_BYTES = 2**20
+#: How often it is looked whether the supervisor still lives.
+_LOOK_SECONDS = 1.0
+#: Time for an API process to take its answers; one that doesn't is hung, and is no reason for others to wait.
+_SEND_SECONDS = 5.0
+
+
+class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
+    """The versions that a worker answers with.
+
+    Args:
+        slots: The versions to start with.
+        settings: How they are served.
+        address: The Unix socket to listen on.
+        control: The pipe to the supervisor.
+    """
+
+    def __init__(self, slots: Sequence[Slot], settings: Settings, address: str, control: Connection) -> None:
+        super().__init__(api_path="/predict", loop=SocketLoop())
+        self.plan = tuple(slots)
+        self.settings = settings
+        self.address = address
+        self.control = control
+        self.supervisor = os.getpid()
+
+    def setup(self, device: str) -> None:
+        """Load the bundles, warm them, and listen."""
+        import torch
+
+        from mlpipe.serving.metrics import WorkerMetrics
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
+        torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
+        try:
+            self.served = load(self.plan, self.settings)
+        except BundleError as error:
+            self.control.send(("refused", str(error)))
+            sys.exit(1)
+        self.metrics = WorkerMetrics()
+        self.metrics.serve(self.served, [slot.label for slot in self.plan])
+        self.loop.listen(self.address)
+        self.control.send(("ready", [served.version for served in self.served]))
+        threading.Thread(target=self._obey, daemon=True).start()
+
+    def predict(self, x: list[Question]) -> Worked:
+        """Answer a batch of questions."""
+        from mlpipe.serving.engine import work
+
+        return work(x, self.served)
+
+    def _obey(self) -> None:
+        """Follow the supervisor's commands."""
+        pending, plan = self.served, self.plan
+        while True:
+            try:
+                command, *arguments = self.control.recv()
+            except (EOFError, OSError):
+                os._exit(0)  # there is no supervisor any more
+            if command == "load":
+                try:
+                    pending, plan = load(arguments[0], self.settings), arguments[0]
+                except BundleError as error:
+                    self.control.send(("refused", str(error)))
+                else:
+                    self.control.send(("loaded", [served.version for served in pending]))
+            elif command == "swap":
+                self.served, self.plan = pending, plan
+                self.metrics.serve(self.served, [slot.label for slot in plan])
+                self.control.send(("swapped", [served.version for served in pending]))
+
+
+def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
+    """Read, verify and warm versions.
+
+    Raises:
+        BundleError: One is damaged or cannot answer.
+    """
+    from mlpipe.bundle.ensemble import read_contents
+    from mlpipe.serving.engine import Served
+
+    return [Served.of(read_contents(slot.folder), settings.name, settings.checks) for slot in slots]
+
+
+class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
+    """Answers the batches that come in over a Unix socket, one pass after the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._selector: selectors.BaseSelector | None = None
+
+    def listen(self, address: str) -> None:
+        """Open the socket; there may be one left over from a worker that died."""
+        if os.path.exists(address):  # noqa: PTH110  # an address, not one of the user's files
+            os.unlink(address)  # noqa: PTH108
+        server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        server.bind(address)
+        server.listen()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(server, selectors.EVENT_READ, None)
+
+    def run(self, lit_api: BundleAPI, *_: object) -> None:
+        """One pass: wait, take all that has come, answer it."""
+        selector = self._selector
+        assert selector is not None  # `setup` has called `listen`
+        events = selector.select(_LOOK_SECONDS)
+        if not events:
+            lit_api.metrics.flush()
+            if os.getppid() != lit_api.supervisor:
+                sys.exit(0)
+        asked: list[tuple[socket.socket, int, list[Question]]] = []
+        for key, _mask in events:
+            peer = key.fileobj
+            assert isinstance(peer, socket.socket)  # all that was registered
+            if key.data is None:
+                connection, _address = peer.accept()
+                connection.settimeout(_SEND_SECONDS)
+                connection.sendall(HELLO)
+                selector.register(connection, selectors.EVENT_READ, Frames())
+            else:
+                asked += [(peer, *unpack_questions(frame)) for frame in self._read(peer, key.data)]
+        if not asked:
+            return
+        started = time.perf_counter()
+        worked = lit_api.predict([question for _, _, questions in asked for question in questions])
+        seconds, first = time.perf_counter() - started, 0
+        for peer, batch, questions in asked:
+            own = worked.answers[first : first + len(questions)]
+            first += len(questions)
+            try:
+                peer.sendall(pack_answers(batch, own, seconds))
+            except OSError:
+                self._forget(peer)  # the API process is gone, and its clients with it
+        lit_api.metrics.count(worked)  # once nobody waits for it
+
+    def _read(self, peer: socket.socket, frames: Frames) -> list[bytes]:
+        try:
+            data = peer.recv(_READ_BYTES)
+            if data:
+                return list(frames.feed(data))
+        except (OSError, ValueError):
+            logger.warning("The connection of an API process broke.", exc_info=True)
+        self._forget(peer)
+        return []
+
+    def _forget(self, peer: socket.socket) -> None:
+        assert self._selector is not None  # there was a connection
+        if peer in self._selector.get_map():
+            self._selector.unregister(peer)
+        peer.close()
