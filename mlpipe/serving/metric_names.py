@@ -79,7 +79,7 @@ QUEUE_LIMIT = Metric("mlpipe_queue_limit", "gauge", "Requests that may wait; one
 REJECTED = Metric(
     "mlpipe_rejected_total",
     "counter",
-    "Requests that never reached the model, by reason.",
+    "Requests that got no prediction, by reason.",
     ("reason",),
     {
         "reason": (
@@ -87,10 +87,12 @@ REJECTED = Metric(
             "deadline",
             "body_size",
             "slow_body",
+            "media_type",
             "rate_limit",
             "unauthorized",
-            "draining",
             "invalid",
+            "worker_lost",
+            "failed",
         )
     },
 )
