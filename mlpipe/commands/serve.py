@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
         admin_key=admin_key,
         admin_port=args.admin_port,
         access_log=args.access_log,
-        checks=Checks(unknown=args.unknown),
+        checks=Checks(unknown=args.unknown, ranges=args.ranges),
         limits=Limits(
             body=int(args.max_body * 2**20),
             body_seconds=args.body_timeout,

@@ -22,6 +22,12 @@ def serve(parser: argparse.ArgumentParser) -> None:
         default="error",
         help="what a field that is no column is (default: %(default)s)",
     )
+    parser.add_argument(
+        "--ranges",
+        choices=("error", "ignore"),
+        default="ignore",
+        help="what a number beyond those of training is (default: %(default)s)",
+    )
     parser.add_argument("--access-log", action="store_true", help="log every request")
 
 

@@ -1,7 +1,7 @@
 """An API process: uvicorn with `Front`, forked by the supervisor, with which it talks over a pipe.
 
-From the supervisor come `("versions", versions)`, `("drain",)` and `("reloaded", status, told)`; to it go `("up",)` and
-`("reload",)`.
+From the supervisor come `("versions", versions)`, `("drain",)` and `("reloaded", status, told)`; to it go `("up",)`,
+`("reload",)` and `("hung", worker)`.
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class ApiProcess:
             queue=queue,
             deadline=limits.deadline,
             observe=lambda timing: metrics.waited(timing.waited),
+            hung=lambda number: pipe.send(("hung", number)),
         )
         self.front = Front(
             settings, self.pump, rest, metrics=metrics.exposition, control=self, observe=metrics.answered

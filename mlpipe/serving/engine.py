@@ -20,6 +20,8 @@ from mlpipe.bundle.manifest import SAMPLE_REQUEST, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.features.drift import DriftMeter
+from mlpipe.features.typed import effective_kind
+from mlpipe.schema import Kind as ColumnKind
 from mlpipe.serving import inference, invocations, protocol
 from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, Rules
 from mlpipe.serving.settings import Checks
@@ -66,7 +68,8 @@ class Served:
             BundleError: It cannot answer it.
         """
         predictor = Predictor.of(contents)
-        rules = Rules(predictor.schema, unknown=checks.unknown)
+        ranges = _ranges(predictor) if checks.ranges == "error" else {}
+        rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
         served = cls(name, contents.version, OnlinePredictor(predictor), rules, contents.sample_request)
         row = rules.pick(served.sample)
         for count in (1, 2, 8, 64):  # the first batch of a shape is slow
@@ -104,6 +107,13 @@ class _Asked:
     query: Query
     start: int
     name: str | None = None
+
+
+def _ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest training value of each column of numbers."""
+    numbers = (column for column in predictor.schema.features if effective_kind(column) is ColumnKind.NUMERIC)
+    found = {column.name: predictor.statistics.range(column.name) for column in numbers}
+    return {name: span for name, span in found.items() if span is not None}
 
 
 def work(questions: Sequence[Question], slots: Sequence[Served]) -> Worked:

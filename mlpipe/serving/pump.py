@@ -30,6 +30,8 @@ IN_FLIGHT = 2
 #: Until a worker is asked to connect again.
 _RECONNECT_SECONDS = 0.05
 _SWEEP_SECONDS = 0.02
+#: Deadlines after which a worker that has not answered a batch is taken to hang.
+HUNG_DEADLINES = 3
 
 
 class OverloadedError(Exception):
@@ -76,6 +78,7 @@ class Pump:
         queue: Requests that may be in the pump.
         deadline: Seconds that a request may be in the pump.
         observe: Is told of each batch that was answered.
+        hung: Is told the number of a worker that has held a batch for several deadlines; once for each batch.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class Pump:
         queue: int,
         deadline: float,
         observe: Callable[[Timing], None] | None = None,
+        hung: Callable[[int], None] | None = None,
     ) -> None:
         self.batch, self.queue, self.deadline, self.observe = batch, queue, deadline, observe
+        self.hung = hung
         self._links = [_Link(address, self) for address in addresses]
         self._queue: deque[_Waiting] = deque()
         self._all: deque[_Waiting] = deque()
@@ -180,6 +185,9 @@ class Pump:
                 waiting = self._all.popleft()
                 if not waiting.future.done():
                     waiting.future.set_exception(DeadlineError())
+            for number, link in enumerate(self._links):
+                if link.hangs(now - HUNG_DEADLINES * self.deadline) and self.hung is not None:
+                    self.hung(number)
 
 
 class _Link(asyncio.Protocol):
@@ -190,6 +198,7 @@ class _Link(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.open = False
         self.batches: dict[int, list[_Waiting]] = {}
+        self._sent: dict[int, float] = {}
         self._frames = Frames()
         self._lost = asyncio.Event()
 
@@ -214,7 +223,15 @@ class _Link(asyncio.Protocol):
         """Hand over a batch."""
         assert self.transport is not None  # the pump looked
         self.batches[number] = batch
+        self._sent[number] = time.monotonic()
         self.transport.write(pack_questions(number, [waiting.question for waiting in batch]))
+
+    def hangs(self, before: float) -> bool:
+        """Whether a batch was sent before a time and is not answered; the next look begins anew."""
+        found = any(sent < before for sent in self._sent.values())
+        if found:
+            self._sent.clear()
+        return found
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody listens; whether it is a worker that will answer is known when it says so."""
@@ -228,6 +245,7 @@ class _Link(asyncio.Protocol):
                 if not waiting.future.done():
                     waiting.future.set_exception(WorkerLostError())
         self.batches.clear()
+        self._sent.clear()
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:
@@ -235,6 +253,8 @@ class _Link(asyncio.Protocol):
         answered = [unpack_answers(frame) for frame in self._frames.feed(data)]
         self.open = self.open or bool(answered)
         batches = [(self.batches.pop(number, []), answers, seconds) for number, answers, seconds in answered]
+        for number, _, _ in answered:
+            self._sent.pop(number, None)
         self.pump.send()
         now = time.monotonic()
         for batch, answers, seconds in batches:

@@ -13,9 +13,11 @@ class Checks:
 
     Attributes:
         unknown: Whether a field that is no column of the table is an error or ignored.
+        ranges: Whether a number that is smaller or larger than all in training is an error; a model extrapolates badly.
     """
 
     unknown: Literal["error", "ignore"] = "error"
+    ranges: Literal["error", "ignore"] = "ignore"
 
 
 @dataclass(frozen=True)

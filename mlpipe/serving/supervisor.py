@@ -184,6 +184,11 @@ class Supervisor:
                 if self._reload is not None:
                     self._reload.versions = arguments[0]
                     self._loaded(child)
+            case "hung":
+                hanging = self.workers[arguments[0]]
+                if hanging.process is not None:
+                    logger.error("Worker %d has not answered for too long and is ended.", hanging.number)
+                    hanging.process.kill()
             case "reload":
                 self._reload_wanted = True
 

@@ -127,6 +127,21 @@ def test_the_last_worker_is_replaced_while_requests_wait(served: Any, serving: A
         assert server.status("/v2/health/ready") == 200
 
 
+def test_a_worker_that_hangs_is_replaced(served: Any, serving: Any, tmp_path: Path) -> None:
+    with serving(served.bundle, tmp_path, "--deadline", "0.5") as server:
+        server.wait_until_ready()
+        worker = server.workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        assert server.post(served.rows[1])[0] == 504
+        deadline = time.monotonic() + 60
+        while server.workers() in ([], [worker]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        server.wait_for("/v2/health/ready", 200)
+        assert server.post(served.rows[1])[0] == 200
+        assert "has not answered for too long" in server.log.read_text()
+
+
 def test_an_api_server_that_is_killed_is_replaced(served: Any, serving: Any, tmp_path: Path) -> None:
     with serving(served.bundle, tmp_path, "--api-servers", "2") as server:
         server.wait_until_ready()

@@ -119,6 +119,16 @@ def test_a_question_that_breaks_the_work_breaks_it_for_itself_alone(
     assert "the model broke" in caplog.text
 
 
+def test_numbers_beyond_those_of_training_are_refused_on_request(binary: Any, tmp_path: Path) -> None:
+    served = Served.of(read_contents(binary.write(tmp_path / "bundle")), "shop", Checks(ranges="error"))
+    row = rows(binary, 2)[1]
+    largest = binary.frame["visits"].max()
+    answers = work([question({**row, "visits": visits}) for visits in (largest, largest + 1)], [served]).answers
+    assert [answer.status for answer in answers] == [200, 422]
+    assert json.loads(answers[1].body)["detail"][0]["loc"] == ["body", "visits"]
+    assert f"it has to be from 0 to {largest}" in json.loads(answers[1].body)["detail"][0]["msg"]
+
+
 def test_documents_are_answered_as_they_are(served: Served, binary: Any, tmp_path: Path) -> None:
     page = Answer(200, b"<p>", 1)
     documented = Served("shop", "v", served.online, served.rules, served.sample, documents={Kind.PAGE: lambda: page})

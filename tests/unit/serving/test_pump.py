@@ -120,6 +120,23 @@ def test_what_is_too_much_is_refused_and_what_is_too_late_is_told(tmp_path: Path
     run(scenario, tmp_path)
 
 
+def test_a_worker_that_hangs_is_told_of_once(tmp_path: Path) -> None:
+    async def hang(writer: asyncio.StreamWriter, number: int, questions: list[Question]) -> None:
+        await asyncio.sleep(60)
+
+    async def scenario(folder: Path) -> None:
+        hanging, fine = str(folder / "hanging"), str(folder / "fine")
+        told: list[int] = []
+        async with worker(hanging, hang), worker(fine), pumping(fine, hanging, deadline=0.1, hung=told.append) as pump:
+            await ready(pump)
+            await asyncio.gather(*(pump.ask(question(i)) for i in range(20)), return_exceptions=True)
+            assert told == []
+            await asyncio.sleep(0.5)
+            assert told == [1]
+
+    run(scenario, tmp_path)
+
+
 def test_requests_wait_for_a_worker_that_is_to_come(tmp_path: Path) -> None:
     async def scenario(folder: Path) -> None:
         address = str(folder / "w")
