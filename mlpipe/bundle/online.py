@@ -17,7 +17,8 @@ from mlpipe.arrays import Arrays
 from mlpipe.bundle.averages import mean_values
 from mlpipe.bundle.predictor import NO_ANSWER, EnsemblePredictor, ModelPredictor, Predictor, Values
 from mlpipe.errors import InputError
-from mlpipe.features.rowwise import Faults, RowEncoder
+from mlpipe.features.known_values import Faults
+from mlpipe.features.rowwise import RowEncoder
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class OnlinePredictor:
         self._codec = predictor.codec
         #: Of the arrays that `Answered` has.
         self.spec = _models(predictor)[0].preprocessor.input_spec_
+        self.preprocessors = tuple(model.preprocessor for model in _models(predictor))
         self._models = tuple((model, RowEncoder(model.preprocessor)) for model in _models(predictor))
 
     def answer(self, rows: Sequence[Sequence[Any]]) -> Answered:

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+import mlpipe
 from mlpipe.bundle.ensemble import Contents
 from mlpipe.bundle.manifest import SAMPLE_REQUEST, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
@@ -23,6 +24,8 @@ from mlpipe.features.drift import DriftMeter
 from mlpipe.features.typed import effective_kind
 from mlpipe.schema import Kind as ColumnKind
 from mlpipe.serving import inference, invocations, protocol
+from mlpipe.serving.choices import categories_of
+from mlpipe.serving.openapi import openapi
 from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, Rules
 from mlpipe.serving.settings import Checks
 from mlpipe.serving.wire import Answer, Kind, Question
@@ -70,7 +73,9 @@ class Served:
         predictor = Predictor.of(contents)
         ranges = _ranges(predictor) if checks.ranges == "error" else {}
         rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
-        served = cls(name, contents.version, OnlinePredictor(predictor), rules, contents.sample_request)
+        online = OnlinePredictor(predictor)
+        documents = _documents(online, contents, name)
+        served = cls(name, contents.version, online, rules, contents.sample_request, documents=documents)
         row = rules.pick(served.sample)
         for count in (1, 2, 8, 64):  # the first batch of a shape is slow
             for error in served.online.answer([row] * count).faults.values():
@@ -107,6 +112,31 @@ class _Asked:
     query: Query
     start: int
     name: str | None = None
+
+
+def _documents(online: OnlinePredictor, contents: Contents, name: str) -> dict[Kind, Callable[[], Answer]]:
+    """What a version says of itself."""
+    predictor = online.predictor
+    schema, version = predictor.schema, contents.version
+
+    def page() -> dict[str, Any]:
+        return openapi(
+            schema,
+            sample=contents.sample_request,
+            ranges=_ranges(predictor),
+            categories=categories_of(*online.preprocessors),
+            version=mlpipe.__version__,
+            model_version=version,
+            level=predictor.level,
+        )
+
+    def model() -> dict[str, Any]:
+        return inference.metadata(schema, name, version, interval=predictor.level is not None)
+
+    return {
+        Kind.OPENAPI: lambda: Answer(200, orjson.dumps(page())),
+        Kind.MODEL: lambda: Answer(200, orjson.dumps(model())),
+    }
 
 
 def _ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:

@@ -93,7 +93,7 @@ class Front:
         elif route.version and route.version not in self.versions:
             answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
         elif path in HEALTH or route.pattern == _READY:
-            answer, extra = self._health(path)
+            answer, extra = self._health(path, self.settings.name if route.pattern == _READY else None)
         elif route.kind is not None:
             answer, extra = await self._ask(route.kind, scope, headers, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
@@ -133,11 +133,13 @@ class Front:
                 return _sentence(429, message), ((b"retry-after", b"%d" % max(1, round(seconds))),)
         return None
 
-    def _health(self, path: str) -> tuple[Answer, Headers]:
+    def _health(self, path: str, model: str | None = None) -> tuple[Answer, Headers]:
         live = path.endswith("/live")
         ready = live or (self.pump.ready and not self.draining)
-        name = "live" if live else "ready"
-        return Answer(200 if ready else 503, orjson.dumps({name: ready})), () if ready else (_RETRY,)
+        told: dict[str, Any] = {"live" if live else "ready": ready}
+        if model is not None:
+            told["name"] = model
+        return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
 
     async def _ask(
         self, kind: Kind, scope: Scope, headers: dict[bytes, bytes], receive: Receive
@@ -226,7 +228,6 @@ class _Route:
 
 
 _ROUTES = {
-    "/": _Route("/", Kind.PAGE),
     "/openapi.json": _Route("/openapi.json", Kind.OPENAPI),
     "/predict": _Route("/predict", Kind.PREDICT),
     "/invocations": _Route("/invocations", Kind.INVOCATIONS),

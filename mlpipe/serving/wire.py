@@ -35,7 +35,6 @@ class Kind(IntEnum):
     INFER = 2
     MODEL = 3
     OPENAPI = 4
-    PAGE = 5
 
 
 class Media(IntEnum):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -133,10 +135,38 @@ def test_a_wrong_request_fails_alone(served: Any, server: Any) -> None:
 
 def test_health_and_limits(served: Any, server: Any) -> None:
     assert server.open(f"{server.url}/v2/health/live") == (200, {"live": True})
-    for path in ("/v2/health/ready", "/health", "/ping", "/v2/models/model/ready"):
+    for path in ("/v2/health/ready", "/health", "/ping"):
         assert server.open(f"{server.url}{path}") == (200, {"ready": True})
+    version = Predictor.load(served.bundle).version
+    for path in ("/v2/models/model", f"/v2/models/model/versions/{version}"):
+        assert server.open(f"{server.url}{path}/ready") == (200, {"ready": True, "name": "model"})
+        told = server.open(f"{server.url}{path}")[1]
+        assert (told["name"], told["versions"]) == ("model", [version])
+        assert [given["name"] for given in told["inputs"]] == ["size", "color", "rooms", "sold"]
+    assert server.open(f"{server.url}/v2/models/model/versions/other")[0] == 404
     assert server.open(f"{server.url}/predict")[0] == 405
     assert server.open(f"{server.url}/nothing")[0] == 404
+
+
+def test_the_examples_of_the_openapi_document_work_when_pasted(served: Any, server: Any) -> None:
+    status, document = server.open(f"{server.url}/openapi.json")
+    assert status == 200
+    assert document["openapi"].startswith("3.1")
+    version = Predictor.load(served.bundle).version
+    assert document["info"]["x-model-version"] == version
+    tried = 0
+    for path, operations in document["paths"].items():
+        if "post" not in operations:
+            continue
+        url = server.url + path.replace("{name}", "model").replace("{version}", version)
+        for example in operations["post"]["requestBody"]["content"]["application/json"]["examples"].values():
+            body = json.dumps(example["value"]).encode()
+            request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+            assert server.open(request)[0] == 200, (path, example)
+            tried += 1
+    assert tried == 3 + 4 + 1 + 1
+    row = document["components"]["schemas"]["Row"]["properties"]
+    assert list(row) == ["size", "color", "rooms", "sold"]
 
 
 def test_the_line_that_is_printed_works(served: Any, server: Any) -> None:

@@ -130,9 +130,9 @@ def test_numbers_beyond_those_of_training_are_refused_on_request(binary: Any, tm
 
 
 def test_documents_are_answered_as_they_are(served: Served, binary: Any, tmp_path: Path) -> None:
-    page = Answer(200, b"<p>", 1)
-    documented = Served("shop", "v", served.online, served.rules, served.sample, documents={Kind.PAGE: lambda: page})
-    worked = work([Question(Kind.PAGE, b""), question(rows(binary, 1)[0])], [documented])
+    page = Answer(200, b"<p>")
+    documented = Served("shop", "v", served.online, served.rules, served.sample, documents={Kind.MODEL: lambda: page})
+    worked = work([Question(Kind.MODEL, b""), question(rows(binary, 1)[0])], [documented])
     assert worked.answers[0] is page
     assert worked.answers[1].status == 200
 
