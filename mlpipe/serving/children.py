@@ -87,6 +87,7 @@ def signals(caught: list[int]) -> Iterator[socket.socket]:
 def turn_away(sockets: Sequence[socket.socket]) -> None:
     """Answer connections that came when the API processes took no more: closing the port would reset them."""
     for listening in sockets:
+        listening.listen(0)  # what is in the queue comes out, and hardly anything goes in
         listening.setblocking(False)
         with contextlib.suppress(OSError):
             while True:
@@ -95,6 +96,9 @@ def turn_away(sockets: Sequence[socket.socket]) -> None:
                     connection.settimeout(_TURN_AWAY_SECONDS)
                     connection.recv(2**16)
                     connection.sendall(_TURNED_AWAY)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(2**16):  # closing with bytes unread would reset the connection
+                        pass
 
 
 def socket_path(folder: Path, number: int) -> str:

@@ -168,7 +168,8 @@ def server(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def post(url: str, payload: Any) -> Any:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, data=json.dumps(payload).encode())
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, data=json.dumps(payload).encode(), headers=headers)
     with opener.open(request, timeout=PATIENCE) as response:
         return json.loads(response.read())
 

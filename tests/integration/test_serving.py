@@ -166,7 +166,7 @@ def test_the_examples_of_the_openapi_document_work_when_pasted(served: Any, serv
             tried += 1
     assert tried == 3 + 4 + 1 + 1
     row = document["components"]["schemas"]["Row"]["properties"]
-    assert list(row) == ["size", "color", "rooms", "sold"]
+    assert list(row)[:4] == ["size", "color", "rooms", "sold"]
 
 
 def test_the_line_that_is_printed_works(served: Any, server: Any) -> None:

@@ -36,7 +36,6 @@ class Load:
     port: int
     body: bytes
     clients: int = 4
-    pause: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     versions: set[str] = field(default_factory=set)
     #: Requests that were sent and got no answer.
@@ -86,8 +85,8 @@ class Load:
             if response.status == 200:
                 self.versions.add(told["model_version"])
             self.slowest = max(self.slowest, time.monotonic() - started)
-            if self.pause:
-                time.sleep(self.pause)
+            if response.status == 503:
+                time.sleep(0.2)  # as the answer asks
         connection.close()
 
 
