@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 #: Set before MLflow is imported, where the user has not set them. It would try an unreachable server for minutes, load
-#: pickled models, report usage to its makers, and print a page about a locked database, of which we say one line.
+#: pickled models, report usage to its makers, print a page about a locked database, of which we say one line, and draw
+#: a bar for every file that it copies.
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "False",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
 
 _SQLITE = "sqlite:///"
