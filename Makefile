@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 # A stamp, so that a second run installs nothing; it is written last, so that an install cut short starts again.
 $(STAMP): pyproject.toml constraints.txt
@@ -57,6 +57,10 @@ type: $(STAMP) ## mypy --strict
 .PHONY: smoke
 smoke: $(STAMP) ## table to served model in a temporary folder, by the command line alone
 	.ci/smoke $(BIN)
+
+.PHONY: docker-check
+docker-check: $(STAMP) ## check docker/ with the tools that are installed; says what it could not check
+	PYTHON=$(BIN)/python docker/check
 
 DATA ?= data
 .PHONY: bench

@@ -28,7 +28,7 @@ from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.frames import as_polars, has_names, with_targets
 from mlpipe.data.infer import infer_schema
-from mlpipe.data.load import Part
+from mlpipe.data.load import PARTS, Part
 from mlpipe.data.split import SplitConfig, split_rows
 from mlpipe.errors import BundleError, ConfigError, DataError
 from mlpipe.features.calibration import is_yes
@@ -114,11 +114,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         split = split_rows(
             frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=self.random_state)
         )
-        frames: dict[Part, pl.DataFrame] = {
-            "train": frame[split.train],
-            "validation": frame[split.validation],
-            "test": frame[split.test],
-        }
+        frames: dict[Part, pl.DataFrame] = {part: frame[getattr(split, part)] for part in PARTS}
         data = TabularDataModule(
             schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=self.random_state
         )
@@ -135,7 +131,11 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
         self.sample_row_ = json_row(frames["validation"], schema)
         self.predictor_: Predictor = ModelPredictor(
-            schema=schema, preprocessor=data.preprocessor, model=trained.module.net, calibration=trained.calibration
+            schema=schema,
+            preprocessor=data.preprocessor,
+            model=trained.module.net,
+            calibration=trained.calibration,
+            statistics=trained.statistics,
         )
         return self
 
@@ -157,6 +157,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             model=net,
             config=net.config,
             calibration=predictor.calibration,
+            statistics=predictor.statistics,
             metrics=self.metrics_,
             model_card=model_card(
                 name=type(self).__name__,

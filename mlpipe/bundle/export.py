@@ -11,15 +11,16 @@ from typing import Any
 import torch
 import yaml
 
+from mlpipe.bundle.averages import mean_threshold
 from mlpipe.bundle.card import model_card
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle, write_bundle
-from mlpipe.bundle.manifest import PREPROCESS, SCHEMA
-from mlpipe.bundle.predictor import mean_threshold
+from mlpipe.bundle.manifest import PREPROCESS, SCHEMA, STATISTICS
 from mlpipe.bundle.staging import check_free
 from mlpipe.errors import BundleError, MlpipeError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
 from mlpipe.schema import InputSpec, Schema
@@ -84,7 +85,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
     """
     if (run_dir / FOLDS).is_file():
         return _export_average(run_dir, out, overwrite=overwrite)
-    _require(run_dir, "config.yaml", "metrics.json", "sample_row.json")
+    _require(run_dir, "config.yaml", "metrics.json", "sample_row.json", STATISTICS)
     check_free(out, overwrite=overwrite)
     contents = load_run(run_dir)
     metrics, sample_row = _json(run_dir / "metrics.json"), _json(run_dir / "sample_row.json")
@@ -96,6 +97,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
         model=contents.model,
         config=contents.config,
         calibration=contents.calibration,
+        statistics=_statistics(run_dir / STATISTICS),
         metrics=metrics,
         model_card=model_card(
             name=run_dir.resolve().name,
@@ -182,6 +184,14 @@ def _calibration(path: Path) -> Calibration:
         return Calibration.from_dict(_json(path))
     except (MlpipeError, TypeError) as error:
         raise BundleError(f"{str(path)!r} is not as mlpipe writes it ({error}).") from error
+
+
+def _statistics(path: Path) -> Statistics:
+    values = _json(path)
+    try:
+        return Statistics.from_dict(values)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{str(path)!r} is not as mlpipe writes it ({type(error).__name__}: {error}).") from error
 
 
 def _json(path: Path) -> Any:

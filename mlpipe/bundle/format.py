@@ -30,6 +30,7 @@ from mlpipe.bundle.staging import check_free, staged, write_files
 from mlpipe.errors import BundleError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
 from mlpipe.schema import InputSpec, Schema
@@ -48,6 +49,7 @@ class BundleContents:
         model: With its weights, in evaluation mode, on the CPU, without gradients.
         calibration: What makes answers of the model's outputs.
         sample_request: One raw row.
+        statistics: What the training rows looked like, and what the model answers.
     """
 
     folder: Path
@@ -58,6 +60,7 @@ class BundleContents:
     model: Transformer
     calibration: Calibration
     sample_request: dict[str, Any]
+    statistics: Statistics
 
     @property
     def version(self) -> str:
@@ -73,6 +76,7 @@ def write_bundle(
     model: nn.Module,
     config: TransformerConfig,
     calibration: Calibration,
+    statistics: Statistics,
     metrics: Mapping[str, Any],
     model_card: str,
     sample_row: Mapping[str, Any],
@@ -88,6 +92,7 @@ def write_bundle(
         model: The trained network.
         config: What `model` was built from.
         calibration: What makes answers of the model's outputs.
+        statistics: What the training rows looked like, and what the model answers.
         metrics: Any nested mapping of numbers; NaN is written as null.
         model_card: Markdown.
         sample_row: A raw row, of JSON values or as Polars gives it; what is no feature is left out.
@@ -111,6 +116,7 @@ def write_bundle(
         files.SCHEMA: files.dump_json(schema.to_dict()).encode(),
         files.PREPROCESS: files.dump_json(preprocessor.to_dict()).encode(),
         files.WEIGHTS: safetensors.torch.save(weights),
+        files.STATISTICS: files.dump_json(statistics.to_dict()).encode(),
         files.MODEL_CARD: model_card.encode(),
         files.SAMPLE_REQUEST: files.dump_json(sample).encode(),
     }
@@ -165,8 +171,12 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     with _parsing(folder, files.MANIFEST), torch.random.fork_rng(devices=[]):  # initialising draws random numbers
         model = Transformer(config, spec)
     _load_weights(folder, model, contents[files.WEIGHTS])
+    with _parsing(folder, files.STATISTICS):
+        statistics = Statistics.from_dict(files.parse_json(folder, files.STATISTICS, contents[files.STATISTICS]))
+    if not statistics.fits(preprocessor.input_spec_):
+        refuse(folder, files.STATISTICS, f"is of other features than {files.PREPROCESS} makes")
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
-    return BundleContents(folder, manifest, schema, preprocessor, config, model, calibration, sample)
+    return BundleContents(folder, manifest, schema, preprocessor, config, model, calibration, sample, statistics)
 
 
 def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:

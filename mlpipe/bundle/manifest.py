@@ -2,8 +2,8 @@
 
 Standard library only, so that a server can refuse a damaged bundle before it loads torch.
 
-- There are two kinds: a bundle of one model (format version 3; those of version 1 knew no thresholds
-  and intervals, and are refused), and an ensemble (format version 2), whose members are bundles of one model.
+- There are two kinds: a bundle of one model (format version 4; those of versions 1 and 3 knew less and are refused),
+  and an ensemble (format version 2), whose members are bundles of one model.
 - File types that can carry code (pickle, shared objects, Python) cannot even be listed.
 - `version` names the content: the same model exported twice has the same version, whatever the clock says.
 - `checksum` covers `bundle.json` itself, which no other file could vouch for. It finds damage, not an attacker who
@@ -25,8 +25,8 @@ from mlpipe.schema import reject_unknown_keys
 
 MANIFEST = "bundle.json"
 SCHEMA, PREPROCESS, WEIGHTS = "schema.json", "preprocess.json", "weights.safetensors"
-MODEL_CARD, SAMPLE_REQUEST = "model_card.md", "sample_request.json"
-REQUIRED_FILES = (SCHEMA, PREPROCESS, WEIGHTS, MODEL_CARD, SAMPLE_REQUEST)
+STATISTICS, MODEL_CARD, SAMPLE_REQUEST = "statistics.json", "model_card.md", "sample_request.json"
+REQUIRED_FILES = (SCHEMA, PREPROCESS, WEIGHTS, STATISTICS, MODEL_CARD, SAMPLE_REQUEST)
 #: Folder of an ensemble's members, which are called 0, 1, …
 MEMBERS = "members"
 
@@ -161,7 +161,7 @@ class Manifest(AnyManifest):
         calibration: `Calibration.to_dict()`: what makes answers of the network's outputs.
     """
 
-    format_version = 3
+    format_version = 4
     required_files = REQUIRED_FILES
 
     model: dict[str, Any]

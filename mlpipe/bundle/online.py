@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from mlpipe.arrays import Arrays
-from mlpipe.bundle.predictor import NO_ANSWER, EnsemblePredictor, ModelPredictor, Predictor, Values, mean_values
+from mlpipe.bundle.averages import mean_values
+from mlpipe.bundle.predictor import NO_ANSWER, EnsemblePredictor, ModelPredictor, Predictor, Values
 from mlpipe.errors import InputError
 from mlpipe.features.rowwise import Faults, RowEncoder
 

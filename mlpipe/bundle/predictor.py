@@ -15,10 +15,9 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +26,13 @@ import polars as pl
 import torch
 
 from mlpipe.arrays import Arrays
+from mlpipe.bundle.averages import mean_threshold, mean_values
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
 from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import TargetCodec
 from mlpipe.models.heads import member_average
 from mlpipe.models.transformer import Transformer
@@ -54,6 +55,8 @@ Outputs = npt.NDArray[np.float32]
 Values = npt.NDArray[np.floating[Any]]
 #: Runs a network; on another thread, for example.
 Run = Callable[[Callable[[], Outputs]], Outputs]
+#: Gets to see preprocessed rows.
+Observe = Callable[[Arrays], None]
 
 
 def run_here(network: Callable[[], Outputs]) -> Outputs:
@@ -61,11 +64,16 @@ def run_here(network: Callable[[], Outputs]) -> Outputs:
     return network()
 
 
+def ignore(arrays: Arrays) -> None:
+    """The `Observe` that does not look."""
+
+
 class Predictor(ABC):
     """What predicts raw rows.
 
     Args:
         schema: The raw table and the task.
+        statistics: What a `DriftMeter` compares new rows with.
         version: The bundle's version; empty for a model that is in no bundle yet.
         read: The options that the training file was read with, as a dict; None: the defaults.
         threshold: Binary: the answer is the second class where its probability is above this.
@@ -75,6 +83,7 @@ class Predictor(ABC):
     def __init__(
         self,
         schema: Schema,
+        statistics: Statistics,
         version: str = "",
         read: Mapping[str, Any] | None = None,
         *,
@@ -86,6 +95,7 @@ class Predictor(ABC):
         self.read = read
         self.threshold = threshold
         self.level = level
+        self.statistics = statistics
         self.codec = TargetCodec(schema.task)
 
     @staticmethod
@@ -108,17 +118,19 @@ class Predictor(ABC):
             preprocessor=contents.preprocessor,
             model=contents.model,
             calibration=contents.calibration,
+            statistics=contents.statistics,
             version=contents.version,
             read=contents.manifest.read,
         )
 
     @abstractmethod
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """What is predicted for raw rows, as numbers.
 
         Args:
             frame: Raw rows with all features.
             run: Runs each network; what is not torch is done by the caller's thread.
+            observe: Gets to see the rows as `statistics` describes them; of an ensemble, the first member's.
 
         Returns:
             (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression, with the
@@ -193,12 +205,11 @@ class ModelPredictor(Predictor):
     """One fitted model.
 
     Args:
-        schema: The raw table and the task.
+        schema: As in `Predictor`.
         preprocessor: From raw rows to arrays, and from the model's outputs to the target's unit.
         model: The network, on the CPU; put into evaluation mode.
+        statistics, version, read: As in `Predictor`.
         calibration: What makes answers of the network's outputs.
-        version: As in `Predictor`.
-        read: As in `Predictor`.
     """
 
     def __init__(
@@ -207,18 +218,22 @@ class ModelPredictor(Predictor):
         schema: Schema,
         preprocessor: Preprocessor,
         model: Transformer,
+        statistics: Statistics,
         calibration: Calibration | None = None,
         version: str = "",
         read: Mapping[str, Any] | None = None,
     ) -> None:
         self.calibration = calibration or Calibration()
-        super().__init__(schema, version, read, threshold=self.calibration.threshold, level=self.calibration.level)
+        threshold, level = self.calibration.threshold, self.calibration.level
+        super().__init__(schema, statistics, version, read, threshold=threshold, level=level)
         self.preprocessor = preprocessor
         self.model = model.eval()
 
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """See `Predictor.values`."""
-        return self.array_values(self.preprocessor.transform(frame), run)
+        arrays = self.preprocessor.transform(frame)
+        observe(arrays)
+        return self.array_values(arrays, run)
 
     def array_values(self, arrays: Arrays, run: Run = run_here) -> Values:
         """`values` of rows that are arrays already."""
@@ -252,46 +267,22 @@ class EnsemblePredictor(Predictor):
     """Several predictors of one table and task, whose values are averaged.
 
     By Jensen's inequality the log-loss (of probabilities) and the squared error (of numbers) of the mean are at most
-    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval.
+    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval. The statistics
+    are the first one's.
 
     Args:
         members: At least one; the schema is the first one's.
-        version: As in `Predictor`.
-        read: As in `Predictor`.
+        version, read: As in `Predictor`.
     """
 
     def __init__(
         self, members: Sequence[Predictor], *, version: str = "", read: Mapping[str, Any] | None = None
     ) -> None:
-        threshold = mean_threshold(member.threshold for member in members)
-        super().__init__(members[0].schema, version, read, threshold=threshold, level=members[0].level)
+        first, threshold = members[0], mean_threshold(member.threshold for member in members)
+        super().__init__(first.schema, first.statistics, version, read, threshold=threshold, level=first.level)
         self.members = tuple(members)
 
-    def values(self, frame: pl.DataFrame, run: Run = run_here) -> Values:
+    def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """The mean of the members' values, in their type; see `Predictor.values`."""
-        return mean_values([member.values(frame, run) for member in self.members])
-
-
-def mean_values(members: Sequence[Values]) -> Values:
-    """The mean of the members' values, each (T, O), in their type.
-
-    Examples:
-        >>> mean_values([np.array([[1.0]]), np.array([[2.0]])])
-        array([[1.5]])
-    """
-    if len(members) == 1:
-        return members[0]
-    total_TO = members[0].astype(np.float64)
-    for values_TO in members[1:]:
-        total_TO += values_TO
-    return (total_TO / len(members)).astype(members[0].dtype)
-
-
-def mean_threshold(thresholds: Iterable[float]) -> float:
-    """The threshold of an ensemble, for which probabilities are averaged too.
-
-    Examples:
-        >>> mean_threshold([0.25, 0.375])
-        0.3125
-    """
-    return fmean(thresholds)
+        first, *others = self.members
+        return mean_values([first.values(frame, run, observe), *(member.values(frame, run) for member in others)])

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from mlpipe.commands.models_options import models
 from mlpipe.commands.serve_options import serve
-from mlpipe.commands.values import count, port
+from mlpipe.commands.values import amount, count, port
 from mlpipe.errors import ConfigError, did_you_mean
 
 
@@ -118,6 +118,22 @@ def _predict(parser: Parser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
 
 
+def _drift(parser: Parser) -> None:
+    parser.add_argument("--bundle", metavar="BUNDLE", required=True, help="the bundle that `mlpipe export` wrote")
+    parser.add_argument("--data", metavar="FILE", required=True, help="the rows to compare with those of training")
+    parser.add_argument("--out", metavar="FILE", help="write what is found as this .json file")
+    parser.add_argument("--plot", metavar="FILE", help="draw the worst features and the prediction: .png, .pdf or .svg")
+    parser.add_argument(
+        "--threshold",
+        metavar="PSI",
+        type=amount,
+        default=0.25,
+        help="the population stability index that is too large (default: %(default)s)",
+    )
+    parser.add_argument("--fail", action="store_true", help="leave with exit code 3 if one is too large")
+    parser.add_argument("--force", action="store_true", help="overwrite the files of --out and --plot")
+
+
 def _export(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--out", metavar="BUNDLE", required=True, help="the folder to write")
@@ -165,6 +181,7 @@ VERBS = {
         "measure other models on the same rows: --config FILE, and overrides as for fit", _baselines, takes_rest=True
     ),
     "predict": Verb("score a file with a bundle", _predict),
+    "drift": Verb("compare the rows of a file with those of training", _drift),
     "export": Verb("turn a run into a bundle", _export),
     "serve": Verb("put a bundle behind HTTP", serve),
     "models": Verb("register versions of bundles, promote, roll back and compare them", models),

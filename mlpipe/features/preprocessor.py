@@ -25,11 +25,13 @@ from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.choice import read_transformer, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.describe import describe_features
 from mlpipe.features.fitting import fit_columns, put_out_of_fold
 from mlpipe.features.neighbor_features import NeighborFeatures, fit_neighbors, wanted
 from mlpipe.features.neighbors import Floats
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.spec import BIN_ROWS, specify, with_bins
+from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.typed import number
 from mlpipe.schema import InputSpec, Role, Schema
@@ -53,6 +55,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         target_: Encodes the target and decodes predictions.
         neighbors_: Adds the targets of similar training rows to the numbers, if they are worth it.
         input_spec_: The columns of the arrays, with the edges of the piecewise-linear encoding.
+        statistics_: What the training rows looked like; no part of `to_dict`, a bundle has a file for them.
 
     Examples:
         >>> from mlpipe.schema import Column, Kind, Task, TaskKind
@@ -71,6 +74,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
     input_spec_: InputSpec
     target_: TargetCodec
     neighbors_: NeighborFeatures | None
+    statistics_: Statistics
 
     def __init__(self, schema: Schema, config: FeaturesConfig | None = None) -> None:
         self.schema = schema
@@ -214,7 +218,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.__dict__.pop("_selections", None)
 
         self.transformers_, target = fit_columns(self.schema, frame, self.target_, self._config)
-        self.input_spec_ = specify(self.transformers_, self.schema.task)
+        self.input_spec_ = spec = specify(self.transformers_, self.schema.task)
         self.neighbors_, arrays, similar = None, None, None
         if wanted(self._config, frame.height):
             arrays = self._training_arrays(frame, target)
@@ -224,7 +228,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
                 numeric = (*self.input_spec_.numeric, *self.neighbors_.features())
                 self.input_spec_ = replace(self.input_spec_, numeric=numeric)
         rows = sample_rows(frame.height, BIN_ROWS, self._config.seed)
-        sampled = self._transform(frame[rows], [])[0] if arrays is None else arrays.take(rows)
+        sample = frame[rows]
+        new = self._transform(sample, [])[0]
+        self.statistics_ = describe_features(frame, sample, new, spec, self.schema, self.transformers_)
+        sampled = new if arrays is None else arrays.take(rows)
         if self.neighbors_ is not None and similar is not None:
             sampled = self.neighbors_.extend(sampled, similar[rows])
         self.input_spec_ = with_bins(self.input_spec_, sampled, target[rows], self.schema.task.kind, self._config)

@@ -68,7 +68,7 @@ def loss_curves(rows: Sequence[Mapping[str, str]], kind: TaskKind) -> Figure:
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _tidy(axes)
+        tidy(axes)
     return figure
 
 
@@ -82,7 +82,7 @@ def confusion_matrix(target: Values, answer: Values, classes: Sequence[Label]) -
         answer: (T,) class ids.
         classes: Their names.
     """
-    names = [_short(label) for label in classes]
+    names = [short(label) for label in classes]
     if len(classes) > MOST_ROWS:
         kept = np.sort(np.argsort(-np.bincount(target, minlength=len(classes)), kind="stable")[: MOST_ROWS - 1])
         position = np.full(len(classes), MOST_ROWS - 1)
@@ -138,7 +138,7 @@ def ranking_curves(target: Values, outputs: Floats, task: Task) -> tuple[Figure,
     pr_axes.legend(frameon=False, loc="best", fontsize=9)
     for axes in (roc_axes, pr_axes):
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
-        _tidy(axes)
+        tidy(axes)
     return roc, pr
 
 
@@ -176,8 +176,8 @@ def reliability_diagram(target: Values, outputs: Floats, kind: TaskKind, uncalib
     axes.set(title="Reliability", ylabel="share that came true", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False, loc="upper left", fontsize=9)
     below.set(xlabel=what, ylabel="rows" if kind is not TaskKind.MULTILABEL else "labels")
-    _tidy(axes)
-    _tidy(below)
+    tidy(axes)
+    tidy(below)
     return figure
 
 
@@ -188,9 +188,9 @@ def prediction_plot(target: Floats, value: Floats, name: str) -> Figure:
     _points(figure, axes, target, value)
     ends = [min(target.min(), value.min()), max(target.max(), value.max())]
     axes.plot(ends, ends, color=RED, linestyle=":", label="perfect")
-    axes.set(title="Prediction and truth", xlabel=f"{_short(name)}: truth", ylabel="prediction")
+    axes.set(title="Prediction and truth", xlabel=f"{short(name)}: truth", ylabel="prediction")
     axes.legend(frameon=False, loc="upper left")
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -201,14 +201,14 @@ def residual_plot(target: Floats, value: Floats, name: str) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     _points(figure, left, value, residual)
     left.axhline(0, color=RED, linestyle=":")
-    left.set(title="Residuals", xlabel=f"{_short(name)}: prediction", ylabel="truth - prediction")
+    left.set(title="Residuals", xlabel=f"{short(name)}: prediction", ylabel="truth - prediction")
     # The tails would press all the rest into one bar.
     low, high = np.quantile(residual, (0.005, 0.995))
     right.hist(residual.clip(low, high), bins=60, color=BLUE)
     right.axvline(0, color=RED, linestyle=":")
     right.set(title="Distribution (ends: the outer 1 %)", xlabel="truth - prediction", ylabel="rows")
-    _tidy(left)
-    _tidy(right)
+    tidy(left)
+    tidy(right)
     return figure
 
 
@@ -223,11 +223,11 @@ def _one_against_rest(
 ) -> Iterator[tuple[str, npt.NDArray[np.bool_], Floats]]:
     """Name, truth (T,) and probability (T,) of each class that some but not all rows have."""
     if task.kind is TaskKind.BINARY:
-        columns = [(_short(task.classes[1]), target == 1, outputs[:, 0])]
+        columns = [(short(task.classes[1]), target == 1, outputs[:, 0])]
     elif task.kind is TaskKind.MULTICLASS:
-        columns = [(_short(label), target == c, outputs[:, c]) for c, label in enumerate(task.classes)]
+        columns = [(short(label), target == c, outputs[:, c]) for c, label in enumerate(task.classes)]
     else:
-        columns = [(_short(label), target[:, c] > 0.5, outputs[:, c]) for c, label in enumerate(task.classes)]
+        columns = [(short(label), target[:, c] > 0.5, outputs[:, c]) for c, label in enumerate(task.classes)]
     return (column for column in columns if 0 < column[1].sum() < len(target))
 
 
@@ -245,13 +245,14 @@ def _points(figure: Figure, axes: Axes, x_T: Floats, y_T: Floats) -> None:
     figure.colorbar(image, label="rows", shrink=0.8)
 
 
-def _short(label: Label) -> str:
+def short(label: Label) -> str:
     """A label that fits an axis; a dollar sign would start a formula."""
     text = str(label)
     return (text if len(text) <= 24 else text[:23] + "…").replace("$", r"\$")
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """A grid behind what is drawn, and no frame."""
     axes.grid(color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -143,6 +143,7 @@ def _describe(
 def _finish(directory: RunDirectory, table: Table, data: TabularDataModule, trained: Trained) -> None:
     """Write what has come of the run: metrics, bundle, plots."""
     write_json(directory.calibration, trained.calibration.to_dict())
+    write_json(directory.statistics, trained.statistics.to_dict())
     unfinished = {"interrupted": True} if trained.interrupted else {}
     write_json(directory.metrics_json, {**trained.metrics, "train_seconds": trained.train_seconds, **unfinished})
     export_run(directory.path, directory.bundle, overwrite=True)

@@ -19,6 +19,7 @@ from mlpipe.bundle.ensemble import Contents
 from mlpipe.bundle.manifest import SAMPLE_REQUEST, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
+from mlpipe.features.drift import DriftMeter
 from mlpipe.serving import inference, invocations, protocol
 from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, Rules
 from mlpipe.serving.settings import Checks
@@ -51,6 +52,11 @@ class Served:
     sample: dict[str, Any]
     backend: str = "torch"
     documents: Mapping[Kind, Callable[[], Answer]] = field(default_factory=dict)
+
+    def meter(self) -> DriftMeter:
+        """A meter of the drift of what this version is asked and answers."""
+        predictor = self.online.predictor
+        return DriftMeter(predictor.statistics, self.rules.schema.task.kind, threshold=predictor.threshold)
 
     @classmethod
     def of(cls, contents: Contents, name: str, checks: Checks) -> Served:

@@ -12,15 +12,19 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from itertools import product
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 
 from mlpipe.schema import NULL_ID, UNSEEN_ID, Label
+from mlpipe.serving import metric_names as names
+from mlpipe.serving.metric_names import Metric
 
 if TYPE_CHECKING:
+    from mlpipe.features.drift import DriftMeter
     from mlpipe.serving.engine import Served, Worked
 
 _REGISTRY = CollectorRegistry()
@@ -28,50 +32,42 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
 
-REQUESTS = Counter("mlpipe_requests", "Requests answered", ("route", "code", "version"), registry=_REGISTRY)
-REQUEST_SECONDS = Histogram(
-    "mlpipe_request_seconds", "From a request's headers to its answer", ("route",), buckets=_SECONDS, registry=_REGISTRY
-)
-STAGE_SECONDS = Histogram(
-    "mlpipe_stage_seconds",
-    "Where the time goes: queue of each request; parse, preprocess, model and encode of each batch",
-    ("stage",),
-    buckets=_STAGE_SECONDS,
-    registry=_REGISTRY,
-)
-BATCH_ROWS = Histogram("mlpipe_batch_rows", "Rows predicted together", buckets=_ROWS, registry=_REGISTRY)
-REJECTED = Counter(
-    "mlpipe_rejected", "Requests that were not answered with a prediction", ("reason",), registry=_REGISTRY
-)
-QUEUED = Gauge(
-    "mlpipe_queued_requests", "Requests that wait for a worker", multiprocess_mode="livesum", registry=_REGISTRY
-)
-IN_FLIGHT = Gauge(
-    "mlpipe_in_flight_requests", "Requests that are not answered yet", multiprocess_mode="livesum", registry=_REGISTRY
-)
-QUEUE_LIMIT = Gauge(
-    "mlpipe_queue_limit", "Requests that may be in flight", multiprocess_mode="livesum", registry=_REGISTRY
-)
-READY = Gauge("mlpipe_ready", "Whether the server is ready", multiprocess_mode="livemax", registry=_REGISTRY)
-WORKERS = Gauge(
-    "mlpipe_workers", "Workers by their state", ("state",), multiprocess_mode="livemostrecent", registry=_REGISTRY
-)
-RESTARTS = Counter("mlpipe_restarts", "Processes that died and were replaced", ("kind",), registry=_REGISTRY)
-RELOADS = Counter("mlpipe_reloads", "Reloads by their outcome", ("outcome",), registry=_REGISTRY)
-MODEL = Gauge(
-    "mlpipe_model_info",
-    "1 for each version that is served",
-    ("version", "alias", "backend", "task"),
-    multiprocess_mode="livemax",
-    registry=_REGISTRY,
-)
-PREDICTIONS = Counter("mlpipe_predictions", "Rows answered, by class", ("version", "prediction"), registry=_REGISTRY)
-FEATURE_VALUES = Counter(
-    "mlpipe_feature_values",
-    "Values of each feature that were known, missing, or not seen in training",
-    ("version", "feature", "state"),
-    registry=_REGISTRY,
-)
+
+def _counter(metric: Metric) -> Counter:
+    """A counter; where all values of its labels are known, it stands at 0 from the start."""
+    made = Counter(metric.name, metric.help, metric.labels, registry=_REGISTRY)
+    if set(metric.values) == set(metric.labels):
+        for values in product(*(metric.values[label] for label in metric.labels)) if metric.labels else ():
+            made.labels(*values)
+    return made
+
+
+def _gauge(metric: Metric, over_processes: Literal["livesum", "livemax", "livemostrecent"]) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, multiprocess_mode=over_processes, registry=_REGISTRY)
+
+
+def _histogram(metric: Metric, buckets: Sequence[float]) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, buckets=buckets, registry=_REGISTRY)
+
+
+REQUESTS = _counter(names.REQUESTS)
+REQUEST_SECONDS = _histogram(names.REQUEST_SECONDS, _SECONDS)
+STAGE_SECONDS = _histogram(names.STAGE_SECONDS, _STAGE_SECONDS)
+BATCH_ROWS = _histogram(names.BATCH_ROWS, _ROWS)
+REJECTED = _counter(names.REJECTED)
+QUEUED = _gauge(names.QUEUED_REQUESTS, "livesum")
+IN_FLIGHT = _gauge(names.IN_FLIGHT_REQUESTS, "livesum")
+QUEUE_LIMIT = _gauge(names.QUEUE_LIMIT, "livesum")
+READY = _gauge(names.READY, "livemax")
+WORKERS = _gauge(names.WORKERS, "livemostrecent")
+RESTARTS = _counter(names.RESTARTS)
+RELOADS = _counter(names.RELOADS)
+MODEL = _gauge(names.MODEL_INFO, "livemax")
+PREDICTIONS = _counter(names.PREDICTIONS)
+FEATURE_VALUES = _counter(names.FEATURE_VALUES)
+#: Each worker sees a part of the traffic; the one that has moved farthest is told.
+FEATURE_DRIFT = _gauge(names.FEATURE_DRIFT, "livemax")
+PREDICTION_DRIFT = _gauge(names.PREDICTION_DRIFT, "livemax")
 
 #: Why a request was not answered with a prediction, by the status that says so.
 REASONS = {
@@ -90,6 +86,8 @@ REASONS = {
 _OTHER = "other"
 _MOST_CLASSES = 50
 _FLUSH_SECONDS = 0.5
+#: How often drift is computed.
+_DRIFT_SECONDS = 5.0
 
 
 def exposition() -> bytes:
@@ -132,7 +130,8 @@ class WorkerMetrics:
         self._predictions: Tally[tuple[str, str]] = Tally()
         self._features: dict[str, tuple[Served, np.ndarray, int]] = {}
         self._served: set[tuple[str, str, str, str]] = set()
-        self._flushed = time.monotonic()
+        self._meters: dict[str, DriftMeter] = {}
+        self._flushed = self._compared = time.monotonic()
 
     def serve(self, served: Sequence[Served], labels: Sequence[str]) -> None:
         """Say which versions are served from now on."""
@@ -145,6 +144,7 @@ class WorkerMetrics:
         for info in now:
             MODEL.labels(*info).set(1)
         self._served = now
+        self._meters = {one.version: self._meters.get(one.version) or one.meter() for one in served}
 
     def count(self, worked: Worked) -> None:
         """Count a batch."""
@@ -156,8 +156,15 @@ class WorkerMetrics:
             for row, record in enumerate(part.records):
                 if row not in part.faults:
                     self._predictions[served.version, _told(record["prediction"], served)] += 1
-            missing = part.arrays.missing.sum(axis=0)
-            ids = part.arrays.categorical
+            arrays, values = part.arrays, part.values
+            if part.faults:
+                right = np.array([row for row in range(len(arrays)) if row not in part.faults], dtype=np.int64)
+                arrays, values = arrays.take(right), values[right]
+            if served.version in self._meters:
+                self._meters[served.version].observe(arrays)
+                self._meters[served.version].observe_predictions(values)
+            missing = arrays.missing.sum(axis=0)
+            ids = arrays.categorical
             states = np.concatenate((missing, (ids == NULL_ID).sum(axis=0), (ids == UNSEEN_ID).sum(axis=0)))
             _, before, rows = self._features.get(served.version, (served, np.zeros(len(states), dtype=np.int64), 0))
             self._features[served.version] = served, before + states, rows + len(ids)
@@ -179,6 +186,20 @@ class WorkerMetrics:
                 _count(version, category.name, rows, int(null), int(new))
         self._predictions.clear()
         self._features.clear()
+        if self._flushed - self._compared > _DRIFT_SECONDS:
+            self._compared = self._flushed
+            self._compare()
+
+    def _compare(self) -> None:
+        """Tell how far the recent rows are from those of training."""
+        for version, meter in self._meters.items():
+            for record in meter.report():
+                if record.psi is None:
+                    continue
+                if record.kind == "prediction":
+                    PREDICTION_DRIFT.labels(version).set(record.psi)
+                else:
+                    FEATURE_DRIFT.labels(version, record.feature).set(record.psi)
 
 
 def _count(version: str, feature: str, rows: int, missing: int, unseen: int) -> None:

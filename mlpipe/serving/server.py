@@ -21,9 +21,10 @@ from pathlib import Path
 from mlpipe.bundle.folder import verify
 from mlpipe.bundle.manifest import SAMPLE_REQUEST
 from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.serving.children import socket_path
 from mlpipe.serving.litserve_parts import application, start_worker
 from mlpipe.serving.settings import Settings, Slot
-from mlpipe.serving.supervisor import Supervisor, socket_path
+from mlpipe.serving.supervisor import Supervisor
 from mlpipe.serving.worker import BundleAPI
 
 _REACHABLE_AT = {"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # asked for

@@ -13,19 +13,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import multiprocessing
-import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from mlpipe.errors import BundleError, MlpipeError
+from mlpipe.serving.children import Child, Starter, signals, tell, turn_away
 from mlpipe.serving.settings import Settings, Slot
 
 logger = logging.getLogger(__name__)
@@ -38,42 +35,6 @@ _HEALTHY_SECONDS = 30.0
 _MOST_DEATHS = 3
 _RELOAD_SECONDS = 300.0
 _END_SECONDS = 10.0
-#: For the request of a client that is turned away.
-_TURN_AWAY_SECONDS = 0.2
-_TURNED_AWAY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
-    b"content-type: application/json\r\ncontent-length: 29\r\n\r\n"
-    b'{"detail":"The server ends."}'
-)
-
-Starter = Callable[[int, Connection, Sequence[Slot]], BaseProcess]
-
-
-@dataclass
-class Child:
-    """A place for a process, and the process that has it now.
-
-    Attributes:
-        kind: `worker` or `api`.
-        number: Among its kind.
-        start: Starts one.
-        process: The process.
-        pipe: The way to it.
-        ready: Whether it said that it is.
-        since: When it was started.
-        early: How often in a row it died early.
-        due: When it is to be started again.
-    """
-
-    kind: str
-    number: int
-    start: Starter
-    process: BaseProcess | None = None
-    pipe: Connection | None = None
-    ready: bool = False
-    since: float = 0.0
-    early: int = 0
-    due: float = 0.0
 
 
 @dataclass
@@ -135,7 +96,7 @@ class Supervisor:
             BundleError: A bundle cannot be loaded when the server starts.
             RuntimeError: Workers die before they are ready.
         """
-        with _signals(self._signals) as wakeup:
+        with signals(self._signals) as wakeup:
             try:
                 for child in self._children():
                     self._start(child)
@@ -206,11 +167,11 @@ class Supervisor:
                 child.ready, self._deaths = True, 0
                 if self._reload is not None:
                     self._reload.waiting.add(child.number)
-                    _tell(child, "load", self._reload.slots)
+                    tell(child, "load", self._reload.slots)
                 self._versions(arguments[0])
             case "up":
                 child.ready = True
-                _tell(child, "versions", self.versions)
+                tell(child, "versions", self.versions)
                 self._versions(self.versions)
             case "refused" if self._reload is None and not self.versions:
                 raise BundleError(arguments[0])
@@ -232,7 +193,7 @@ class Supervisor:
         self.versions = list(versions)
         if self.versions:
             for child in self.api:
-                _tell(child, "versions", self.versions)
+                tell(child, "versions", self.versions)
         up = all(child.ready for child in self.api) and any(child.ready for child in self.workers)
         if up and self.announce is not None:
             self.announce(self.versions)
@@ -283,7 +244,7 @@ class Supervisor:
             self._reload.refused = "there is no worker that is ready"
             self._finish_reload()
         for child in ready:
-            _tell(child, "load", slots)
+            tell(child, "load", slots)
 
     def _loaded(self, child: Child) -> None:
         """A worker has loaded what is new, refused it, or died."""
@@ -304,7 +265,7 @@ class Supervisor:
         self.slots = reload.slots
         for child in self.workers:
             if child.ready:
-                _tell(child, "swap")
+                tell(child, "swap")
         self._versions(reload.versions)
         told = {"version": self.versions[0], "versions": self.versions}
         self._told("unchanged" if unchanged else "swapped", 200, told)
@@ -312,7 +273,7 @@ class Supervisor:
     def _told(self, outcome: str, status: int, told: dict[str, Any]) -> None:
         logger.log(logging.INFO if status == 200 else logging.ERROR, "Reload: %s", outcome, extra=told)
         for child in self.api:
-            _tell(child, "reloaded", status, told)
+            tell(child, "reloaded", status, told)
         if self.reloaded is not None:
             self.reloaded(outcome)
 
@@ -321,7 +282,7 @@ class Supervisor:
         first = len(self._signals)
         logger.info("Ending: requests that were accepted are answered first.")
         for child in self.api:
-            _tell(child, "drain")
+            tell(child, "drain")
         self._pause(wakeup, first, self.settings.drain)
         alive = [child.process for child in self.api if child.process is not None]
         for process in alive:
@@ -334,22 +295,10 @@ class Supervisor:
             wait([wakeup, *self.sockets, *(process.sentinel for process in alive if process.is_alive())], timeout=1.0)
             with contextlib.suppress(BlockingIOError):
                 wakeup.recv(4096)
-            self._turn_away()
-        self._turn_away()
+            turn_away(self.sockets)
+        turn_away(self.sockets)
         for listening in self.sockets:
             listening.close()
-
-    def _turn_away(self) -> None:
-        """Answer connections that came when the API processes took no more: closing the port would reset them."""
-        for listening in self.sockets:
-            listening.setblocking(False)
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listening.accept()
-                    with connection, contextlib.suppress(OSError):
-                        connection.settimeout(_TURN_AWAY_SECONDS)
-                        connection.recv(2**16)
-                        connection.sendall(_TURNED_AWAY)
 
     def _pause(self, wakeup: socket.socket, first: int, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -372,39 +321,3 @@ class Supervisor:
 
 def _silent(versions: Sequence[str]) -> None:
     """For what was announced already."""
-
-
-def _tell(child: Child, *message: object) -> None:
-    """Send a message, unless the child is gone, which is noticed by itself."""
-    if child.pipe is not None:
-        with contextlib.suppress(OSError):
-            child.pipe.send(message)
-
-
-@contextlib.contextmanager
-def _signals(caught: list[int]) -> Iterator[socket.socket]:
-    """Signals are put into a list, and wake whoever waits for the socket. Handlers are set, so that PID 1 gets them."""
-    ours, theirs = socket.socketpair()
-    for end in (ours, theirs):
-        end.setblocking(False)
-    pid = os.getpid()
-
-    def catch(number: int, _frame: FrameType | None) -> None:
-        if os.getpid() == pid:
-            caught.append(number)
-
-    before = {number: signal.signal(number, catch) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
-    wakeup = signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-    try:
-        yield ours
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        ours.close()
-        theirs.close()
-
-
-def socket_path(folder: Path, number: int) -> str:
-    """The address of a worker; Unix sockets have paths of at most 107 bytes."""
-    return str(folder / f"w{number}")

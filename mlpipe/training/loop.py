@@ -28,6 +28,7 @@ from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import PARTS, Part
 from mlpipe.errors import ConfigError, how_many
 from mlpipe.features.calibration import Calibration
+from mlpipe.features.statistics import Statistics
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
@@ -43,7 +44,7 @@ from mlpipe.training.config import TrainingConfig
 from mlpipe.training.memory import keep_freed_memory
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
-from mlpipe.training.outcome import before_training, fit_calibration, measure
+from mlpipe.training.outcome import answer_statistics, before_training, fit_calibration, measure
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +56,7 @@ class Trained:
     Attributes:
         module: With its best weights, in evaluation mode, on the CPU.
         calibration: What was fitted on the validation rows.
+        statistics: What the training rows looked like, and what is answered for the validation rows.
         outputs: (T, O) averaged outputs by part, behind the temperature; standardised values or quantiles for
             regression.
         uncalibrated: The same with a temperature of 1.
@@ -66,6 +68,7 @@ class Trained:
 
     module: TabularModule
     calibration: Calibration
+    statistics: Statistics
     outputs: Mapping[Part, npt.NDArray[np.float32]]
     uncalibrated: Mapping[Part, npt.NDArray[np.float32]]
     metrics: Mapping[Part, Mapping[str, float]]
@@ -158,6 +161,9 @@ def train(
     return Trained(
         module=module,
         calibration=calibration,
+        statistics=data.preprocessor.statistics_.with_predictions(
+            answer_statistics(logits["validation"], codec, calibration)
+        ),
         outputs={part: values.numpy() for part, values in outputs.items()},
         uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
         metrics={part: measure(values, data.arrays[part], codec, calibration) for part, values in logits.items()},

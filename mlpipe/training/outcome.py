@@ -13,6 +13,8 @@ from torch import Tensor
 from mlpipe.arrays import Arrays
 from mlpipe.errors import ConfigError
 from mlpipe.features.calibration import EVEN, Calibration, Interval
+from mlpipe.features.describe import describe_answers
+from mlpipe.features.statistics import TableStatistics
 from mlpipe.features.target import TargetCodec
 from mlpipe.models import member_average
 from mlpipe.schema import TaskKind
@@ -151,6 +153,11 @@ def values(logits_TKO: Tensor, codec: TargetCodec, calibration: Calibration) -> 
     return codec.values(
         member_average(logits_TKO, codec.task.kind, calibration.temperature).numpy(), calibration.interval
     )
+
+
+def answer_statistics(logits_TKO: Tensor, codec: TargetCodec, calibration: Calibration) -> TableStatistics:
+    """What new answers are compared with; see `mlpipe.features.describe.describe_answers`."""
+    return describe_answers(values(logits_TKO, codec, calibration), codec.task, calibration.threshold)
 
 
 def truth(arrays: Arrays) -> tuple[Tensor, Tensor | None]:

@@ -162,6 +162,11 @@ class RunDirectory:
         return self.path / "calibration.json"
 
     @property
+    def statistics(self) -> Path:
+        """What the training rows looked like, and what the model answers; see `mlpipe.features.statistics`."""
+        return self.path / "statistics.json"
+
+    @property
     def sample_row(self) -> Path:
         """One raw row, for the bundle's sample request."""
         return self.path / "sample_row.json"

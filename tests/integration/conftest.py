@@ -206,6 +206,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
         model=model,
         config=config,
         calibration=Calibration(1.25),
+        statistics=preprocessor.statistics_,
         metrics={},
         model_card="# Houses\n",
         sample_row=rows[1],

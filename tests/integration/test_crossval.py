@@ -13,15 +13,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-import torch
 import yaml
 from polars.testing import assert_frame_equal
 
+from mlpipe.bundle.ensemble import read_contents
 from mlpipe.bundle.folder import verify
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.cli import main
 from mlpipe.estimators import TransformerClassifier
-from mlpipe.serving.api import BundleAPI
+from mlpipe.serving.engine import Served, work
+from mlpipe.serving.settings import Checks
+from mlpipe.serving.wire import Kind, Question
 
 # MLflow's models of its database use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")
@@ -167,12 +169,9 @@ def test_the_average_is_the_mean_of_the_folds_models_however_it_is_asked(whole: 
     np.testing.assert_allclose(estimator.predict_proba(later)[:, 1], expected, rtol=0, atol=1e-6)
     with pytest.raises(ValueError, match="loaded from an ensemble"):
         estimator.save(tmp_path / "saved")
-    threads = torch.get_num_threads()
-    api = BundleAPI(str(bundle))
-    api.setup("cpu")
-    torch.set_num_threads(threads)  # a worker takes one
-    rows = json.loads(later.drop("id", "dear").write_json())
-    answers = api.predict(api.decode_request(json.dumps(rows).encode()))
+    rows = later.drop("id", "dear").write_json().encode()
+    worked = work([Question(Kind.PREDICT, rows)], [Served.of(read_contents(bundle), "houses", Checks())])
+    answers = json.loads(worked.answers[0].body)
     served = [answer["probabilities"]["yes"] for answer in answers["predictions"]]
     np.testing.assert_allclose(served, expected, rtol=0, atol=1e-6)
     assert answers["model_version"] == verify(bundle).version

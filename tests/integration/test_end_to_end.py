@@ -245,7 +245,7 @@ class TestWhatARunLeaves:
     def test_everything_is_there(self, run: Run) -> None:
         left = set(files(run.directory))
         expected = "config.yaml env.json schema.json preprocess.json metrics.json metrics.csv calibration.json"
-        assert {*expected.split(), "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= left
+        assert {*expected.split(), "statistics.json", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} <= left
         assert any(name.startswith("plots/") for name in left)
 
     def test_init_has_told_identifiers_from_features(self, run: Run) -> None:

@@ -42,6 +42,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model=Transformer(config, preprocessor.input_spec_),
         config=config,
         calibration=Calibration(),
+        statistics=preprocessor.statistics_,
         metrics={},
         model_card="# Prices\n",
         sample_row=frame.row(0, named=True),

@@ -14,8 +14,11 @@ import pytest
 import torch
 
 from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.predictor import ModelPredictor
 from mlpipe.features.calibration import Calibration
+from mlpipe.features.describe import describe_answers
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.transformer import Transformer
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
@@ -37,6 +40,7 @@ class Fitted:
     schema: Schema
     preprocessor: Preprocessor
     model: Transformer
+    statistics: Statistics
 
     def write(self, out: Path, **changes: Any) -> Path:
         arguments: dict[str, Any] = {
@@ -45,6 +49,7 @@ class Fitted:
             "model": self.model,
             "config": CONFIG,
             "calibration": Calibration(1.5),
+            "statistics": self.statistics,
             "metrics": {"test": {"log_loss": 0.5}},
             "model_card": "# A card\n",
             "sample_row": self.frame.row(0, named=True),
@@ -99,7 +104,10 @@ def fit(kind: TaskKind, seed: int = 0) -> Fitted:
         with torch.no_grad():  # at the start the last maps are small or zero, and all rows would be answered alike
             for parameter in model.parameters():
                 parameter.normal_(std=0.3)
-    return Fitted(frame, schema, preprocessor, model)
+    statistics = preprocessor.statistics_
+    predictor = ModelPredictor(schema=schema, preprocessor=preprocessor, model=model, statistics=statistics)
+    answers = describe_answers(predictor.values(frame), task)
+    return Fitted(frame, schema, preprocessor, model, statistics.with_predictions(answers))
 
 
 @pytest.fixture(scope="session")

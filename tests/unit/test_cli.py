@@ -62,7 +62,15 @@ def replace_verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["serve", "--help"], ["models", "diff", "--help"], ["--version"], ["fti"], ["serve", "B", "--prot", "8"]]
+    "words",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["models", "diff", "--help"],
+        ["--version"],
+        ["fti"],
+        ["serve", "B", "--prot", "8"],
+    ],
 )
 def test_help_and_typos_load_nothing_heavy(words: list[str]) -> None:
     code = f"import sys; from mlpipe.cli import main; main({words!r}); print('|', *sys.modules)"

@@ -24,7 +24,7 @@ from mlpipe.training.variables import NOT_KEYS
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = ("README.md", "docs/usage.md", "docs/architecture.md", "docs/recipe.md")
+PAGES = ("README.md", "docs/usage.md", "docs/architecture.md", "docs/recipe.md", "docs/deployment.md")
 RECORDS = {"data": DataConfig, "data.read": ReadOptions, "data.split": SplitConfig, **GROUPS}
 STUB = "data: {path: table.csv, target: y}\n"
 UPDATE = runpy.run_path(str(ROOT / "benchmarks" / "update_readme.py"))

@@ -74,11 +74,13 @@ def test_ci_calls_targets_that_exist() -> None:
     assert {"help", "demo", "test", "test-all", "lint", "format", "type", "bench", "docs", "lock", "clean"} <= targets
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
     assert set(workflow["jobs"]["check"]["strategy"]["matrix"]["target"]) <= targets
+    assert workflow["jobs"]["docker"]["steps"][-1]["run"] == "make docker-check"
+    assert "docker-check" in targets
     called = re.findall(r"make --no-print-directory (\S+)", (ROOT / ".ci/run").read_text(encoding="utf-8"))
     assert called == ["lint", "type", "test"]
 
 
-@pytest.mark.parametrize("script", [".ci/run", ".ci/smoke"])
+@pytest.mark.parametrize("script", [".ci/run", ".ci/smoke", "docker/check"])
 def test_scripts_can_be_run(script: str) -> None:
     assert os.access(ROOT / script, os.X_OK)
 

@@ -37,6 +37,7 @@ def run_dir(binary: Any, tmp_path: Path) -> Path:
     for name, values in {
         "schema": binary.schema.to_dict(),
         "preprocess": binary.preprocessor.to_dict(),
+        "statistics": binary.statistics.to_dict(),
         "metrics": {"validation": {"auroc": 0.75}, "test": {"auroc": 0.5}, "train_seconds": 1.0},
         "calibration": {"temperature": 1.5},
         "sample_row": sample,
@@ -52,6 +53,7 @@ def test_the_bundle_predicts_as_the_run_does(binary: Any, run_dir: Path, tmp_pat
     assert Predictor.of(contents).predict(binary.frame).equals(expected)
     assert contents.manifest.metrics["test"] == {"auroc": 0.5}
     assert contents.manifest.read == {"separator": ";"}
+    assert contents.statistics == binary.statistics
     assert contents.sample_request["visits"] == binary.frame["visits"][3]
     card = (out / "model_card.md").read_text()
     assert card.startswith("# first\n")
@@ -80,13 +82,28 @@ def test_two_exports_are_the_same_bundle(run_dir: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["checkpoints/best.ckpt", "schema.json", "preprocess.json", "metrics.json", "sample_row.json", "config.yaml"],
+    [
+        "checkpoints/best.ckpt",
+        "schema.json",
+        "preprocess.json",
+        "statistics.json",
+        "metrics.json",
+        "sample_row.json",
+        "config.yaml",
+    ],
 )
 def test_what_is_missing_is_named(run_dir: Path, tmp_path: Path, name: str) -> None:
     (run_dir / name).unlink()
     with pytest.raises(BundleError, match=f"has no {name}; let `mlpipe fit` finish this run first"):
         export_run(run_dir, tmp_path / "bundle")
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize(("content", "said"), [("{", "is not JSON"), ("{}", "is not as mlpipe writes it")])
+def test_statistics_that_cannot_be_read_are_named(run_dir: Path, tmp_path: Path, content: str, said: str) -> None:
+    (run_dir / "statistics.json").write_text(content)
+    with pytest.raises(BundleError, match=rf"statistics\.json' {said}"):
+        export_run(run_dir, tmp_path / "bundle")
 
 
 def test_a_run_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def test_what_is_written_reads_back(fitted: Callable[[TaskKind], Any], kind: Tas
     assert contents.calibration == Calibration(1.5)
     assert contents.manifest.read == {"separator": ";"}
     assert contents.preprocessor.to_dict() == source.preprocessor.to_dict()
+    assert contents.statistics == source.statistics
     assert not contents.model.training
     for name, value in source.model.state_dict().items():
         assert torch.equal(contents.model.state_dict()[name], value), name
@@ -184,11 +185,19 @@ def test_weights_that_are_no_safetensors_are_refused(bundle: Path, content: byte
         read_bundle(bundle)
 
 
-@pytest.mark.parametrize("name", ["schema.json", "preprocess.json"])
+@pytest.mark.parametrize("name", ["schema.json", "preprocess.json", "statistics.json"])
 @pytest.mark.parametrize("content", [b"[]", b"{}", b"3", b"{", b'{"columns": [{}], "task": {}}', b'{"version": 1}'])
 def test_json_of_another_form_is_refused(bundle: Path, name: str, content: bytes) -> None:
     replace_file(bundle, name, content)
     with pytest.raises(BundleError, match=f"{name} is not"):
+        read_bundle(bundle)
+
+
+def test_statistics_of_other_features_are_refused(fitted: Callable[..., Any], bundle: Path) -> None:
+    values = fitted(TaskKind.BINARY).statistics.to_dict()
+    values["features"]["numeric"][0]["name"] = "wage"
+    replace_file(bundle, "statistics.json", json.dumps(values).encode())
+    with pytest.raises(BundleError, match=r"statistics\.json is of other features than preprocess\.json makes"):
         read_bundle(bundle)
 
 

@@ -79,7 +79,9 @@ def test_the_temperature_is_applied(binary: Any, tmp_path: Path) -> None:
 
 def test_dropout_is_off(binary: Any) -> None:
     binary.model.train()
-    predictor = ModelPredictor(schema=binary.schema, preprocessor=binary.preprocessor, model=binary.model)
+    predictor = ModelPredictor(
+        schema=binary.schema, preprocessor=binary.preprocessor, model=binary.model, statistics=binary.statistics
+    )
     assert predictor.predict(binary.frame).equals(predictor.predict(binary.frame))
     assert_frame_equal(predictor.predict(binary.frame), direct(binary, temperature=1.0), abs_tol=1e-5)
 

@@ -136,7 +136,7 @@ def test_the_input_is_never_overwritten(predictor: Predictor, rows: Path, tmp_pa
     data = str(tmp_path / "row*.csv") if how == "glob" else rows
     out = tmp_path / "link.csv" if how == "link" else rows
     before = rows.read_bytes()
-    with pytest.raises(ConfigError, match="is the file to be predicted"):
+    with pytest.raises(ConfigError, match="is the file to be read"):
         predictor.predict_file(data, out, overwrite=True)
     assert rows.read_bytes() == before
 
@@ -189,5 +189,5 @@ def test_values_that_cannot_be_read_are_counted(
     age = [None if i % 17 == 0 else "n.n." if i % 100 == 1 else "40.5" for i in range(300)]
     binary.frame.with_columns(age=pl.Series(age)).write_csv(tmp_path / "in.csv")
     assert predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv") == 300
-    ours = [record.message for record in caplog.records if record.name == "mlpipe.bundle.scoring"]
+    ours = [record.message for record in caplog.records if record.name == "mlpipe.bundle.streaming"]
     assert ours == [f"{tmp_path / 'in.csv'}: 3 values of 'age' could not be read and were taken as missing."]
