@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,3 +60,13 @@ def new_registry(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Re
 @pytest.fixture(params=["folder", "mlflow"])
 def registry(request: pytest.FixtureRequest, new_registry: Callable[[str], Registry]) -> Registry:
     return new_registry(request.param)
+
+
+@pytest.fixture
+def run_python() -> Callable[[str], str]:
+    """Runs code in a process of its own; gives what it printed."""
+
+    def run(code: str) -> str:
+        return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+    return run
