@@ -30,8 +30,8 @@ def with_columns(base: Facts, *columns: Column, without: str = "") -> Facts:
 
 def test_a_bundle_does_not_differ_from_itself(base: Facts) -> None:
     found = difference(base, base)
-    nothing: dict[str, Any] = {}
-    assert found.task == found.added == found.removed == found.changed == found.model == found.preprocessing == nothing
+    parts = [found.task, found.added, found.removed, found.changed, found.model, found.preprocessing]
+    assert not any(parts)
     assert found.fitted == []
     assert found.metrics == {"test": {"log_loss": (0.5, 0.5)}}
     assert found.about["bytes"][0] == sum(path.stat().st_size for path in base.folder.iterdir())
