@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 #: Set before MLflow is imported, where the user has not set them. It would try an unreachable server for minutes, load
-#: pickled models, report usage to its makers, print a page about a locked database, of which we say one line, and draw
-#: a bar for every file that it copies.
+#: pickled models, report usage to its makers, print a page about a locked database, of which we say one line, draw a
+#: bar for every file that it copies, and print addresses among our results.
 MLFLOW_ENVIRONMENT = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
@@ -22,6 +22,7 @@ MLFLOW_ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "CRITICAL",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 
 _SQLITE = "sqlite:///"

@@ -22,8 +22,8 @@ logger = logging.getLogger(__name__)
 
 ADMIN_KEY = "MLPIPE_ADMIN_KEY"
 
-#: The parts of the data whose metrics are shown, the first that a bundle has, and how many of them.
-_PARTS, _SHOWN = ("test", "validation", "mean"), 3
+#: The parts of the data whose metrics are shown, the first that a bundle has, and which of them.
+_PARTS = ("test", "validation", "mean")
 _FIRST = ("log_loss", "auroc", "accuracy", "rmse", "mae", "r2")
 
 
@@ -42,12 +42,11 @@ def _list(args: argparse.Namespace) -> int:
     if not found:
         print(f"No model is registered in {registry.where}; `mlpipe models register BUNDLE NAME` brings the first one.")
         return 0
-    metrics = [main_metrics(version.metrics) for version in found]
+    metrics = [main_metrics(version.metrics, most=2) for version in found]
     shown = sorted({name for values in metrics for name in values}, key=_FIRST.index)
     rows = [
         [
-            version.name,
-            str(version.number),
+            f"{version.name}/{version.number}",
             version.version or "damaged",
             version.created[:10],
             *(number(values.get(name)) for name in shown),
@@ -55,7 +54,7 @@ def _list(args: argparse.Namespace) -> int:
         ]
         for version, values in zip(found, metrics, strict=True)
     ]
-    print_table(["name", "number", "version", "created", *shown, "aliases"], rows)
+    print_table(["model", "version", "created", *shown, "aliases"], rows)
     for version in found:
         if version.fault is not None:
             logger.warning(version.fault)
@@ -136,7 +135,7 @@ def _compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
+def main_metrics(metrics: Mapping[str, Any], most: int = 3) -> dict[str, float]:
     """The few metrics that a line has room for: of the test rows, else of the validation rows, else over the folds.
 
     Examples:
@@ -146,7 +145,7 @@ def main_metrics(metrics: Mapping[str, Any]) -> dict[str, float]:
     parts = (metrics.get(part) for part in _PARTS)
     values: Mapping[str, float] = next((part for part in parts if isinstance(part, Mapping) and part), {})
     names = [name for name in _FIRST if values.get(name) is not None]
-    return {name: values[name] for name in names[:_SHOWN]}
+    return {name: values[name] for name in names[:most]}
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ from mlpipe.bundle.folder import read_manifest, verify
 from mlpipe.bundle.manifest import AnyManifest
 from mlpipe.bundle.staging import write_whole
 from mlpipe.errors import BundleError, ConfigError
-from mlpipe.serving.registry import History, Registry, Stand, Version, check_name, is_name
+from mlpipe.serving.registry import History, Registry, Stand, Version, check_alias, check_name, is_name
 
 _NUMBER = re.compile(r"[1-9]\d{0,8}")
 _ALIASES, _LOCK = "aliases.json", ".lock"
@@ -65,7 +65,7 @@ class FolderRegistry(Registry):
 
     def alias_number(self, name: str, alias: str) -> int | None:
         """The number that an alias points to, or None: reads one small file."""
-        history = self._history(check_name(name), alias)
+        history = self._history(check_name(name), check_alias(alias))
         return history[-1].number if history else None
 
     def folder(self, name: str, number: int) -> Path:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from mlpipe.bundle.manifest import MANIFEST, AnyManifest, FileEntry
 from mlpipe.errors import BundleError, ConfigError
 from mlpipe.serving.download import cached, download_bundle
-from mlpipe.serving.registry import History, Registry, Stand, Version, check_name, is_name
+from mlpipe.serving.registry import History, Registry, Stand, Version, check_alias, check_name, is_name
 from mlpipe.stores import artifact_root, database_file, one_at_a_time, prepare_environment, without_credentials
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class MlflowRegistry(Registry):
         from mlflow.exceptions import MlflowException
 
         check_name(name)
+        check_alias(alias)  # a server has an answer to `latest`, too
         if not self._is_there():
             return None
         with self._asking():

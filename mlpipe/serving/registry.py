@@ -102,7 +102,11 @@ class Registry(ABC):
 
     @abstractmethod
     def alias_number(self, name: str, alias: str) -> int | None:
-        """The number that an alias points to, or None. Cheap: a server may ask every few seconds."""
+        """The number that an alias points to, or None. Cheap: a server may ask every few seconds.
+
+        Raises:
+            ConfigError: The name or the alias is none.
+        """
 
     @abstractmethod
     def folder(self, name: str, number: int) -> Path:

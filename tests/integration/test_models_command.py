@@ -55,6 +55,7 @@ def mlpipe(folder: Path, *words: str, **environment: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.slow
 def test_on_the_store_of_fit_as_a_user_would(served: Any, tmp_path: Path) -> None:
     other = another(served.bundle, tmp_path / "other")
     steps = [

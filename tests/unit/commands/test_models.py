@@ -85,7 +85,10 @@ def test_the_list_shows_numbers_metrics_and_aliases(two: Say) -> None:
     code, out, _ = two("list")
     assert code == 0
     rows = [line.split() for line in out.splitlines() if "flights" in line]
-    assert [(row[1], row[4:]) for row in rows] == [("1", ["0.5000", "champion"]), ("2", ["0.4900", "challenger"])]
+    assert [(row[0], row[3:]) for row in rows] == [
+        ("flights/1", ["0.5000", "champion"]),
+        ("flights/2", ["0.4900", "challenger"]),
+    ]
     code, out, _ = two("list flights --json")
     assert [(version["number"], version["aliases"]) for version in json.loads(out)] == [
         (1, ["champion"]),

@@ -90,6 +90,7 @@ def test_a_rollback_goes_back_one_stand_at_a_time(registry: Registry, bundles: l
         (lambda r: r.folder("flights", 7), r"'flights' in .* has no version 7; it has 1\.$"),
         (lambda r: r.rollback("flights", "chamipon"), r"has no alias 'chamipon'\. Did you mean 'champion'\?$"),
         (lambda r: r.promote("flights", 1, "latest"), r"^'latest' is no alias;"),
+        (lambda r: r.alias_number("flights", "latest"), r"^'latest' is no alias;"),
         (lambda r: r.promote("flights", 1, "3"), r"^'3' is no alias;"),
         (lambda r: r.versions("../x"), r"^'\.\./x' is no name of a model;"),
     ],
