@@ -30,7 +30,7 @@ def _register(parser: argparse.ArgumentParser) -> None:
 def _promote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", metavar="NAME", help="of the model")
     parser.add_argument("number", metavar="NUMBER", nargs="?", type=count, help="the version (default: that of --from)")
-    parser.add_argument("--from", dest="source", metavar="ALIAS", help="the version of this alias (default: challenger)")
+    parser.add_argument("--from", dest="source", metavar="ALIAS", help="the version of an alias (default: challenger)")
     parser.add_argument("--to", metavar="ALIAS", default="champion", help="the alias to move (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="also if it has another task or other columns")
     _server(parser)
