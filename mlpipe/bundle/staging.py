@@ -56,6 +56,25 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
     _sync_folder(folder)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, new or in place of the old one, such that a reader sees one of the two and never a part.
+
+    Args:
+        path: In a folder that is there.
+        content: All of it.
+    """
+    stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.new"
+    try:
+        with stage.open("xb") as handle:
+            handle.write(content)
+            handle.flush()
+            os.fsync(handle.fileno())
+        stage.replace(path)
+    finally:
+        stage.unlink(missing_ok=True)
+    _sync_folder(path.parent)
+
+
 @contextlib.contextmanager
 def staged(out: Path) -> Iterator[Path]:
     """A new folder beside `out` that takes its place if the block succeeds, and is gone if not."""

@@ -6,10 +6,11 @@ The options are a contract that scripts rely on; `tests/golden/command_line.txt`
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mlpipe.commands.models_options import models
 from mlpipe.commands.serve_options import serve
 from mlpipe.commands.values import amount, count, port
 from mlpipe.errors import ConfigError, did_you_mean
@@ -25,12 +26,23 @@ class Parser(argparse.ArgumentParser):
         """Raise instead of printing the usage and leaving."""
         raise ConfigError(f"{self.prog}: {message}; `{self.prog} --help` shows what is possible.")
 
-    def check_options(self, words: Iterable[str]) -> None:
+    def commands(self) -> Mapping[str, Parser]:
+        """The parsers of the commands that this one's verb has, by name; empty for a verb of its own."""
+        actions = [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
+        return actions[0].choices if actions else {}
+
+    def check_options(self, words: Sequence[str]) -> None:
         """Refuse long options that this parser doesn't have, before it complains about anything that follows from it.
 
         Raises:
-            ConfigError: An option is unknown; the sentence names the closest one.
+            ConfigError: An option, or a verb's command, is unknown; the sentence names the closest one.
         """
+        commands = self.commands()
+        if commands and words and not words[0].startswith("-"):
+            if words[0] not in commands:
+                raise ConfigError(f"{self.prog} has no command {words[0]!r}.{did_you_mean(words[0], commands)}")
+            commands[words[0]].check_options(words[1:])
+            return
         for word in words:
             if word == "--":
                 return
@@ -43,6 +55,11 @@ class Parser(argparse.ArgumentParser):
 def common() -> Parser:
     """The options that every verb has; they may stand anywhere on the line."""
     parser = Parser(prog="mlpipe", add_help=False)
+    _output(parser)
+    return parser
+
+
+def _output(parser: Parser) -> None:
     group = parser.add_argument_group("output")
     group.add_argument(
         "--log",
@@ -51,7 +68,6 @@ def common() -> Parser:
     )
     group.add_argument("--quiet", action="store_true", help="warnings and errors only")
     group.add_argument("--debug", action="store_true", help="more of the log, and the traceback of an error")
-    return parser
 
 
 def _init(parser: Parser) -> None:
@@ -168,6 +184,7 @@ VERBS = {
     "drift": Verb("compare the rows of a file with those of training", _drift),
     "export": Verb("turn a run into a bundle", _export),
     "serve": Verb("put a bundle behind HTTP", serve),
+    "models": Verb("register versions of bundles, promote, roll back and compare them", models),
     "ui": Verb("look at the tracked runs in MLflow's UI", _ui),
     "example": Verb("write an example table", _example),
 }
@@ -189,5 +206,9 @@ def build_parsers() -> tuple[Parser, dict[str, Parser]]:
             name, help=verb.help, description=verb.help, parents=[common()], add_help=not verb.takes_rest
         )
         verb.add_arguments(parser)
+        for command in parser.commands().values():
+            # What was parsed of these already must not be overwritten by a command's defaults.
+            command.argument_default = argparse.SUPPRESS
+            _output(command)
         parsers[name] = parser
     return top, parsers

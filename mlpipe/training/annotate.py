@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from mlpipe.training.environment import without_credentials
+from mlpipe.stores import without_credentials
 from mlpipe.training.mlflow_run import MlflowRun
 from mlpipe.training.rundir import RunDirectory
 from mlpipe.training.tracking import TrackingConfig

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import mlpipe
+from mlpipe.stores import without_credentials
 
 #: Git answers at once or not at all (a repository on a network drive that is gone).
 _GIT_TIMEOUT_SECONDS = 10
@@ -96,16 +96,6 @@ def file_fingerprint(name: str | Path) -> dict[str, Any]:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     changed = datetime.fromtimestamp(state.st_mtime, UTC).isoformat(timespec="seconds")
     return {"path": str(path), "bytes": state.st_size, "modified": changed, "sha256": digest}
-
-
-def without_credentials(text: str) -> str:
-    """A text in which the user and password of every address are left out.
-
-    Examples:
-        >>> without_credentials("--tracking.uri=https://me:secret@host/mlflow")
-        '--tracking.uri=https://***@host/mlflow'
-    """
-    return re.sub(r"(?<=://)[^/@\s]+(?=@)", "***", text)
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -5,31 +5,18 @@ MLflow is imported when a run is opened, not with this module: it takes seconds.
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import mlpipe
-from mlpipe.training.environment import without_credentials
+from mlpipe.stores import one_at_a_time, prepare_environment, without_credentials
 from mlpipe.training.rundir import RunDirectory, write_json
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
-
-#: Set before MLflow is imported, where the user has not set them. It would try an unreachable server for minutes, load
-#: pickled models, report usage to its makers, and print a page about a locked database, of which we say one line.
-MLFLOW_ENVIRONMENT = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "False",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_LOGGING_LEVEL": "CRITICAL",
-}
 
 #: The longest value of a parameter or tag that MLflow takes.
 MAX_VALUE = 6000
@@ -143,25 +130,11 @@ class MlflowRun:
 
 
 def _client(uri: str) -> MlflowClient:
-    for name, value in MLFLOW_ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    prepare_environment()
     from mlflow.tracking import MlflowClient
 
-    with _one_at_a_time(uri):
+    with one_at_a_time(uri):
         return MlflowClient(uri)
-
-
-@contextmanager
-def _one_at_a_time(uri: str) -> Iterator[None]:
-    """Hold the lock of an SQLite store: processes that start together would all make its tables, and one succeed."""
-    if not uri.startswith("sqlite:///"):
-        yield
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
-        yield
 
 
 def _old_run(client: MlflowClient, uri: str, directory: RunDirectory) -> Run | None:

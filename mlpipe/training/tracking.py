@@ -31,7 +31,7 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mlpipe.errors import ConfigError
-from mlpipe.training.environment import without_credentials
+from mlpipe.stores import artifact_root, default_uri, without_credentials
 from mlpipe.training.mlflow_run import MAX_VALUE, MlflowRun
 from mlpipe.training.rundir import RunDirectory
 
@@ -70,16 +70,6 @@ class TrackingConfig:
     run_name: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     log_bundle: bool = True
-
-
-def default_uri(root: str | Path) -> str:
-    """The database beside the runs."""
-    return f"sqlite:///{Path(root).resolve() / 'mlflow.db'}"
-
-
-def artifact_root(root: str | Path) -> Path:
-    """Where the artifacts of that database's runs go."""
-    return Path(root).resolve() / "mlartifacts"
 
 
 class MlflowTracker(Logger):

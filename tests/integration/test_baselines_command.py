@@ -17,8 +17,8 @@ from mlflow.tracking import MlflowClient
 from mlpipe.cli import main
 from mlpipe.commands import baselines as command
 from mlpipe.research.baselines import BaselineResult
+from mlpipe.stores import default_uri
 from mlpipe.training.rundir import RunDirectory
-from mlpipe.training.tracking import default_uri
 
 # MLflow's models of its database use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -16,10 +16,11 @@ from mlflow.tracking import MlflowClient
 from torch.utils.data import DataLoader
 
 from mlpipe.errors import ConfigError
+from mlpipe.stores import default_uri
 from mlpipe.training.annotate import annotate_run
 from mlpipe.training.csvlog import MetricsCSV, read_metrics
 from mlpipe.training.rundir import RunDirectory
-from mlpipe.training.tracking import MlflowTracker, TrackingConfig, default_uri
+from mlpipe.training.tracking import MlflowTracker, TrackingConfig
 
 # MLflow's models of its database use what SQLAlchemy 2.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")

@@ -62,7 +62,15 @@ def replace_verb(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["serve", "--help"], ["--version"], ["fti"], ["serve", "B", "--prot", "8"]]
+    "words",
+    [
+        ["--help"],
+        ["serve", "--help"],
+        ["models", "diff", "--help"],
+        ["--version"],
+        ["fti"],
+        ["serve", "B", "--prot", "8"],
+    ],
 )
 def test_help_and_typos_load_nothing_heavy(words: list[str]) -> None:
     code = f"import sys; from mlpipe.cli import main; main({words!r}); print('|', *sys.modules)"
@@ -115,6 +123,10 @@ def test_no_words_show_the_help_page_on_stderr(capsys: pytest.CaptureFixture[str
         ("serve", "mlpipe serve: the following arguments are required: BUNDLE;"),
         ("serve B C", "mlpipe serve: unrecognized arguments: C;"),
         ("serve B --log jsn", "mlpipe: argument --log: invalid choice: 'jsn'"),
+        ("models", "mlpipe models: the following arguments are required: COMMAND;"),
+        ("models lsit", "mlpipe models has no command 'lsit'. Did you mean 'list'?"),
+        ("models list --jsn", "mlpipe models list: there is no option '--jsn'. Did you mean '--json'?"),
+        ("models promote m 0", "mlpipe models promote: argument NUMBER: '0' is no count;"),
         ("example iris --out x.csv", "mlpipe example: argument NAME: invalid choice: 'iris'"),
     ],
 )
@@ -226,7 +238,9 @@ def test_a_reader_that_has_left_is_no_traceback(unbuffered: str) -> None:
 def command_line() -> str:
     """Every verb with its options, one a line: what scripts rely on."""
     lines = []
-    for verb, parser in build_parsers()[1].items():
+    verbs = build_parsers()[1]
+    commands = {f"{verb} {name}": inner for verb, parser in verbs.items() for name, inner in parser.commands().items()}
+    for verb, parser in {**verbs, **commands}.items():
         for action in parser._actions:
             name = "/".join(action.option_strings) or str(action.metavar)
             takes = (

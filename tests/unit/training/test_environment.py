@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from mlpipe.training.environment import environment, file_fingerprint, git_state, without_credentials
+from mlpipe.training.environment import environment, file_fingerprint, git_state
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -54,8 +54,3 @@ def test_everything_is_plain_json_without_secrets(tmp_path: Path, monkeypatch: p
     assert found["hardware"]["usable_cores"] >= 1
     assert found["hardware"]["memory_gib"] > 0
     assert "secret" not in json.dumps(found)
-
-
-@pytest.mark.parametrize("text", ["a/b@c", "https://host/path@2", "sqlite:////data/mlflow.db", "user@host.org"])
-def test_only_credentials_are_left_out(text: str) -> None:
-    assert without_credentials(text) == text
