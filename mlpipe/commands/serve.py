@@ -13,6 +13,7 @@ def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     from mlpipe.serving.server import serve
     from mlpipe.serving.settings import Checks, Limits, Settings, Slot
+    from mlpipe.serving.versions import open_registry, resolve
 
     admin_key = os.environ.get("MLPIPE_ADMIN_KEY") or None
     if args.admin_port is not None and admin_key is None:
@@ -39,8 +40,14 @@ def run(args: argparse.Namespace) -> int:
             rate=args.rate_limit,
         ),
     )
-    slots = [Slot(Path(args.bundle))]
-    serve(lambda: slots, settings)
+
+    registry = open_registry(args.registry) if args.bundle.startswith("models:") else None
+
+    def slots() -> list[Slot]:
+        found = resolve(args.bundle, registry)
+        return [Slot(found.folder, found.alias or "")]
+
+    serve(slots, settings)
     return 0
 
 

@@ -9,7 +9,12 @@ from mlpipe.commands.values import amount, count, port, seconds
 
 def serve(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("bundle", metavar="BUNDLE", help="the bundle that `mlpipe export` wrote")
+    parser.add_argument(
+        "bundle",
+        metavar="BUNDLE",
+        help="the bundle that `mlpipe export` wrote, or models:/NAME[@ALIAS], which is looked up again for each reload",
+    )
+    parser.add_argument("--registry", metavar="R", help="where models:/ are: a folder, or MLflow's address")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=port, default=8000, help="(default: %(default)s)")
     parser.add_argument("--name", default="model", help="name of the model in /v2/models/NAME (default: %(default)s)")

@@ -82,12 +82,8 @@ class Slot:
 
     Attributes:
         folder: Of its bundle.
-        label: `champion`, `challenger`, or another word; in metrics.
-        share: Of the requests, in parts of the sum of all shares.
-        shadow: Whether it answers, too, what others answer, and nobody is told.
+        label: The alias that led to it, if one did; in metrics.
     """
 
     folder: Path
-    label: str = "champion"
-    share: float = 1.0
-    shadow: bool = False
+    label: str = ""

@@ -25,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlpipe.bundle.manifest import MANIFEST, FileEntry, Manifest
+from mlpipe.serving.folder_registry import FolderRegistry
 
 KEY = "the admin's"
 
@@ -219,6 +220,26 @@ def test_reloads_under_load_lose_nothing(
         assert len(set(seen)) == times
         assert set(seen) <= clients.versions
         assert (clients.lost, set(clients.statuses)) == ([], {200})
+
+
+def test_a_promoted_version_is_served_after_a_reload(
+    served: Any, serving: Any, free_port: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLPIPE_ADMIN_KEY", KEY)
+    registry = FolderRegistry(tmp_path / "registry")
+    for number, alias in enumerate(("champion", "challenger")):
+        bundle = write(other_version(served.bundle, 1.5 + number), tmp_path / alias)
+        registry.register(bundle, "houses", alias)
+    options = ["--registry", str(tmp_path / "registry"), "--admin-port", str(admin := free_port())]
+    with serving("models:/houses@champion", tmp_path, *options) as server:
+        server.wait_until_ready()
+        before = server.post(served.rows[1])[1]["model_version"]
+        registry.promote("houses", 2)
+        status, told = reload(admin)
+        assert status == 200
+        assert server.post(served.rows[1])[1]["model_version"] == told["version"] != before
+        text = server.open(f"{server.url}/metrics")[1]
+        assert f'alias="champion",backend="torch",task="binary",version="{told["version"]}"}} 1.0' in text
 
 
 def test_a_reload_that_fails_leaves_the_old_version_serving(
