@@ -57,6 +57,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         self.address = address
         self.control = control
         self.supervisor = os.getpid()
+        self._adopted: tuple[list[Any], tuple[Slot, ...]] | None = None
 
     def setup(self, device: str) -> None:
         """Load the bundles, warm them, and listen."""
@@ -81,6 +82,12 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         """Answer a batch of questions."""
         from mlpipe.serving.engine import work
 
+        adopted = self._adopted
+        if adopted is not None:  # between two batches, by the thread that answers: no batch sees half a swap
+            self.served, self.plan = adopted
+            if self._adopted is adopted:
+                self._adopted = None
+            self.metrics.serve(self.served, [slot.label for slot in self.plan])
         return work(x, self.served)
 
     def _obey(self) -> None:
@@ -99,8 +106,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                 else:
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
-                self.served, self.plan = pending, plan
-                self.metrics.serve(self.served, [slot.label for slot in plan])
+                self._adopted = pending, plan
                 self.control.send(("swapped", [served.version for served in pending]))
 
 
