@@ -17,6 +17,7 @@ from pathlib import Path
 from mlpipe.bundle.folder import is_bundle
 from mlpipe.bundle.manifest import MANIFEST, MEMBERS, REQUIRED_FILES
 from mlpipe.errors import BundleError
+from mlpipe.files import sync_folder
 
 #: The files of a bundle, those of an ensemble's members, and the folders between.
 _OURS = re.compile(rf"({MEMBERS}(/\d+)?|({MEMBERS}/\d+/)?({'|'.join(map(re.escape, (MANIFEST, *REQUIRED_FILES)))}))")
@@ -53,26 +54,7 @@ def write_files(folder: Path, contents: Mapping[str, bytes]) -> None:
             handle.write(content)
             handle.flush()
             os.fsync(handle.fileno())
-    _sync_folder(folder)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, new or in place of the old one, such that a reader sees one of the two and never a part.
-
-    Args:
-        path: In a folder that is there.
-        content: All of it.
-    """
-    stage = path.parent / f".{path.name}.{uuid.uuid4().hex[:12]}.new"
-    try:
-        with stage.open("xb") as handle:
-            handle.write(content)
-            handle.flush()
-            os.fsync(handle.fileno())
-        stage.replace(path)
-    finally:
-        stage.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(folder)
 
 
 @contextlib.contextmanager
@@ -92,15 +74,7 @@ def staged(out: Path) -> Iterator[Path]:
             if retired.exists():
                 retired.rename(out)
             raise
-        _sync_folder(out.parent)
+        sync_folder(out.parent)
         shutil.rmtree(retired, ignore_errors=True)
     finally:
         shutil.rmtree(stage, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

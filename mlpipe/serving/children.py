@@ -16,7 +16,7 @@ from types import FrameType
 from mlpipe.serving.settings import Slot
 
 #: For the request of a client that is turned away.
-_TURN_AWAY_SECONDS = 0.2
+_TURN_AWAY_SECONDS, _TURN_AWAY_READS = 0.2, 16
 _TURNED_AWAY = (
     b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\n"
     b"content-type: application/json\r\ncontent-length: 29\r\n\r\n"
@@ -97,8 +97,9 @@ def turn_away(sockets: Sequence[socket.socket]) -> None:
                     connection.recv(2**16)
                     connection.sendall(_TURNED_AWAY)
                     connection.shutdown(socket.SHUT_WR)
-                    while connection.recv(2**16):  # closing with bytes unread would reset the connection
-                        pass
+                    for _ in range(_TURN_AWAY_READS):  # closing with bytes unread would reset the connection
+                        if not connection.recv(2**16):
+                            break
 
 
 def socket_path(folder: Path, number: int) -> str:

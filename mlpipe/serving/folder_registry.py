@@ -22,8 +22,8 @@ from pathlib import Path
 from mlpipe.bundle.copying import copy_bundle
 from mlpipe.bundle.folder import read_manifest, verify
 from mlpipe.bundle.manifest import AnyManifest
-from mlpipe.bundle.staging import write_whole
 from mlpipe.errors import BundleError, ConfigError
+from mlpipe.files import write_whole
 from mlpipe.serving.registry import History, Registry, Stand, Version, check_alias, check_name, is_name
 
 _NUMBER = re.compile(r"[1-9]\d{0,8}")

@@ -20,7 +20,7 @@ import mlpipe
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.settings import Settings
-from mlpipe.serving.wire import Answer, Kind, Media, Question
+from mlpipe.serving.wire import Answer, Kind, Question
 
 logger = logging.getLogger("mlpipe.serving.access")
 
@@ -31,7 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_MEDIA = {Media.JSON: b"application/json", Media.HTML: b"text/html; charset=utf-8"}
+_JSON = b"application/json"
 #: Paths that are answered without a key: whoever looks after the server has to know how it is.
 HEALTH = frozenset({"/v2/health/live", "/v2/health/ready", "/health", "/ping"})
 _RETRY = (b"retry-after", b"1")
@@ -104,7 +104,7 @@ class Front:
         else:
             await self.rest(scope, receive, send)
             return
-        await self._respond(send, answer.status, answer.body, _MEDIA[Media(answer.media)], headers, extra)
+        await self._respond(send, answer.status, answer.body, _JSON, headers, extra)
         seconds = time.perf_counter() - started
         if self.observe is not None:
             version = self.versions[0] if self.versions and route.kind is not None else ""

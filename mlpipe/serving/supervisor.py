@@ -17,12 +17,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mlpipe.errors import BundleError, MlpipeError
+from mlpipe.errors import BundleError
 from mlpipe.serving.children import Child, Starter, signals, tell, turn_away
+from mlpipe.serving.reloads import Outcome, Reloads
 from mlpipe.serving.settings import Settings, Slot
 
 logger = logging.getLogger(__name__)
@@ -33,19 +33,7 @@ _FIRST_DELAY, _LAST_DELAY = 0.1, 10.0
 _HEALTHY_SECONDS = 30.0
 #: Deaths of workers before any was ready.
 _MOST_DEATHS = 3
-_RELOAD_SECONDS = 300.0
 _END_SECONDS = 10.0
-
-
-@dataclass
-class _Reload:
-    """A reload that is going on."""
-
-    slots: tuple[Slot, ...]
-    waiting: set[int]
-    until: float
-    refused: str | None = None
-    versions: list[str] = field(default_factory=list)
 
 
 class Supervisor:
@@ -85,9 +73,9 @@ class Supervisor:
         self.workers = [Child("worker", number, start_worker) for number in range(settings.workers)]
         self.api = [Child("api", number, start_api) for number in range(settings.api_servers)]
         self._signals: list[int] = []
-        self._reload: _Reload | None = None
-        self._reload_wanted = False
+        self._reloads = Reloads(self.workers, resolve)
         self._deaths = 0
+        self._announced = False
 
     def run(self) -> None:
         """Serve until a signal says that it is enough, and leave no process.
@@ -113,21 +101,17 @@ class Supervisor:
         """Whether a signal to end has come; one to reload is noted on the way."""
         if signal.SIGHUP in self._signals:
             self._signals[:] = [number for number in self._signals if number != signal.SIGHUP]
-            self._reload_wanted = True
+            self._reloads.wanted = True
         return bool(self._signals)
 
     def _turn(self, wakeup: socket.socket) -> None:
         """Wait for something to happen, and do what follows from it."""
         now = time.monotonic()
-        if self._reload_wanted and self._reload is None:
-            self._reload_wanted = False
-            self._begin_reload()
-        if self._reload is not None and now > self._reload.until:
-            self._reload.refused = f"not every worker had loaded it after {_RELOAD_SECONDS:g} s"
-            self._finish_reload()
+        if (outcome := self._reloads.look()) is not None:
+            self._tell_outcome(outcome)
         due = [child.due - now for child in self._children() if child.process is None]
-        if self._reload is not None:
-            due.append(self._reload.until - now)
+        if (left := self._reloads.left) is not None:
+            due.append(left)
         children = [child for child in self._children() if child.process is not None]
         pipes = {child.pipe: child for child in children if child.pipe is not None}
         ends = {child.process.sentinel: child for child in children if child.process is not None}
@@ -152,6 +136,8 @@ class Supervisor:
         child.process = child.start(child.number, theirs, self.slots)
         child.pipe, child.ready, child.since = ours, False, time.monotonic()
         theirs.close()
+        if child.kind == "worker":
+            self._reloads.started(child)
 
     def _hear(self, child: Child) -> None:
         """What a child says."""
@@ -165,32 +151,26 @@ class Supervisor:
         match said:
             case "ready":
                 child.ready, self._deaths = True, 0
-                if self._reload is not None:
-                    self._reload.waiting.add(child.number)
-                    tell(child, "load", self._reload.slots)
+                self._reloads.ready(child)
                 self._versions(arguments[0])
             case "up":
                 child.ready = True
                 tell(child, "versions", self.versions)
                 self._versions(self.versions)
-            case "refused" if self._reload is None and not self.versions:
+            case "refused" if not self.versions:
                 raise BundleError(arguments[0])
             case "refused":
                 logger.error("A worker refused a bundle: %s", arguments[0])
-                if self._reload is not None:
-                    self._reload.refused = arguments[0]
-                    self._loaded(child)
+                self._reloads.refused(child, arguments[0])
             case "loaded":
-                if self._reload is not None:
-                    self._reload.versions = arguments[0]
-                    self._loaded(child)
+                self._reloads.loaded(child, arguments[0])
             case "hung":
                 hanging = self.workers[arguments[0]]
                 if hanging.process is not None:
                     logger.error("Worker %d has not answered for too long and is ended.", hanging.number)
                     hanging.process.kill()
             case "reload":
-                self._reload_wanted = True
+                self._reloads.wanted = True
 
     def _versions(self, versions: list[str]) -> None:
         """Announce the server once something of each kind is ready."""
@@ -200,9 +180,9 @@ class Supervisor:
             for child in self.api:
                 tell(child, "versions", self.versions)
         up = all(child.ready for child in self.api) and any(child.ready for child in self.workers)
-        if up and self.announce is not None:
+        if up and not self._announced:
+            self._announced = True
             self.announce(self.versions)
-            self.announce = _silent
         elif first and self.versions:
             logger.info("The first worker is ready.")
 
@@ -228,59 +208,32 @@ class Supervisor:
                 self._deaths += 1
                 if self._deaths >= _MOST_DEATHS:
                     raise RuntimeError(f"Workers died {self._deaths} times before one was ready (exit code {code}).")
-            if self._reload is not None:
-                self._loaded(child)
+            self._reloads.died(child)
         logger.warning(
             "A process died and is replaced", extra={"kind": child.kind, "exit_code": code, "delay": round(delay, 1)}
         )
         if self.restarted is not None:
             self.restarted(child.kind)
 
-    def _begin_reload(self) -> None:
-        try:
-            slots = tuple(self.resolve())
-        except MlpipeError as error:
-            self._told("failed", 409, {"detail": str(error)})
-            return
-        ready = [child for child in self.workers if child.ready]
-        numbers = {child.number for child in ready}
-        self._reload = _Reload(slots, numbers, time.monotonic() + _RELOAD_SECONDS)
-        if not ready:
-            self._reload.refused = "there is no worker that is ready"
-            self._finish_reload()
-        for child in ready:
-            tell(child, "load", slots)
-
-    def _loaded(self, child: Child) -> None:
-        """A worker has loaded what is new, refused it, or died."""
-        assert self._reload is not None  # the caller looked
-        self._reload.waiting.discard(child.number)
-        if not self._reload.waiting:
-            self._finish_reload()
-
-    def _finish_reload(self) -> None:
-        reload, self._reload = self._reload, None
-        assert reload is not None  # the caller looked
-        if reload.refused is None and not reload.versions:
-            reload.refused = "the workers died"
-        if reload.refused is not None:
-            self._told("failed", 409, {"detail": reload.refused, "versions": self.versions})
-            return
-        unchanged = reload.versions == self.versions and reload.slots == self.slots
-        self.slots = reload.slots
-        for child in self.workers:
-            if child.ready:
-                tell(child, "swap")
-        self._versions(reload.versions)
-        told = {"version": self.versions[0], "versions": self.versions}
-        self._told("unchanged" if unchanged else "swapped", 200, told)
-
-    def _told(self, outcome: str, status: int, told: dict[str, Any]) -> None:
-        logger.log(logging.INFO if status == 200 else logging.ERROR, "Reload: %s", outcome, extra=told)
+    def _tell_outcome(self, outcome: Outcome) -> None:
+        """Go on with what was loaded, and tell whoever asked for it."""
+        if outcome.refused is None:
+            unchanged = outcome.versions == self.versions and outcome.slots == self.slots
+            word, status = "unchanged" if unchanged else "swapped", 200
+            self.slots = outcome.slots
+            for child in self.workers:
+                if child.ready:
+                    tell(child, "swap")
+            self._versions(outcome.versions)
+            told: dict[str, Any] = {"version": self.versions[0], "versions": self.versions}
+        else:
+            word, status = "failed", 409
+            told = {"detail": outcome.refused, "versions": self.versions}
+        logger.log(logging.INFO if outcome.refused is None else logging.ERROR, "Reload: %s", word, extra=told)
         for child in self.api:
             tell(child, "reloaded", status, told)
         if self.reloaded is not None:
-            self.reloaded(outcome)
+            self.reloaded(word)
 
     def _drain(self, wakeup: socket.socket) -> None:
         """Say that the server is not ready, wait until that is known, and let what was accepted be answered."""
@@ -322,7 +275,3 @@ class Supervisor:
             if process.is_alive():
                 process.kill()
                 process.join()
-
-
-def _silent(versions: Sequence[str]) -> None:
-    """For what was announced already."""

@@ -5,7 +5,7 @@ alone, and the worker parses, preprocesses and predicts them together. A frame i
 and then the items' bytes:
 
     questions   length, batch, count | kind, slot, length of id, length of body, … | id, body, …
-    answers     length, batch, count, seconds | status, media type, length of body, … | body, …
+    answers     length, batch, count, seconds | status, length of body, … | body, …
 
 Integers are big-endian and unsigned, as `struct` writes them; the length counts what follows it.
 """
@@ -19,7 +19,7 @@ from enum import IntEnum
 
 _LENGTH = struct.Struct("!I")
 _QUESTIONS, _QUESTION = struct.Struct("!IH"), struct.Struct("!BBHI")
-_ANSWERS, _ANSWER = struct.Struct("!IHd"), struct.Struct("!HBI")
+_ANSWERS, _ANSWER = struct.Struct("!IHd"), struct.Struct("!HI")
 
 #: Longer messages are refused: the other side has lost its place.
 LONGEST = 2**30
@@ -35,13 +35,6 @@ class Kind(IntEnum):
     INFER = 2
     MODEL = 3
     OPENAPI = 4
-
-
-class Media(IntEnum):
-    """What the bytes of an answer are."""
-
-    JSON = 0
-    HTML = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +56,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a client is told: an HTTP status and a body."""
+    """What a client is told: an HTTP status and a body, which is JSON."""
 
     status: int
     body: bytes
-    media: int = Media.JSON
 
 
 def pack_questions(batch: int, questions: Sequence[Question]) -> bytes:
@@ -103,7 +95,7 @@ def pack_answers(batch: int, answers: Sequence[Answer], seconds: float) -> bytes
         seconds: How long the worker worked on them.
     """
     head = [_ANSWERS.pack(batch, len(answers), seconds)]
-    head += [_ANSWER.pack(a.status, a.media, len(a.body)) for a in answers]
+    head += [_ANSWER.pack(a.status, len(a.body)) for a in answers]
     return _framed([*head, *(a.body for a in answers)])
 
 
@@ -112,8 +104,8 @@ def unpack_answers(frame: bytes) -> tuple[int, list[Answer], float]:
     batch, count, seconds = _ANSWERS.unpack_from(frame)
     place = _ANSWERS.size + count * _ANSWER.size
     answers = []
-    for status, media, length in _records(_ANSWER, frame, _ANSWERS.size, count):
-        answers.append(Answer(status, frame[place : place + length], media))
+    for status, length in _records(_ANSWER, frame, _ANSWERS.size, count):
+        answers.append(Answer(status, frame[place : place + length]))
         place += length
     return batch, answers, seconds
 

@@ -107,7 +107,6 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
                 self._adopted = pending, plan
-                self.control.send(("swapped", [served.version for served in pending]))
 
 
 def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:

@@ -9,7 +9,6 @@ Notable:
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.files import write_whole
 
 
 @dataclass(frozen=True)
@@ -222,15 +222,7 @@ def write_text(path: Path, text: str) -> None:
         text: Its text, written as UTF-8.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with part.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

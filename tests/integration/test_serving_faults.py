@@ -207,6 +207,9 @@ def test_reloads_under_load_lose_nothing(
     with serving(bundle, tmp_path, "--workers", "2", "--admin-port", str(admin)) as server:
         server.wait_until_ready()
         assert reload(admin, "wrong")[0] == 401
+        # The folder is written over below, file by file: no worker may be reading it as it starts.
+        while 'mlpipe_workers{state="ready"} 2.0' not in server.open(f"{server.url}/metrics")[1]:
+            time.sleep(0.05)
         clients = load(server, served)
         seen = []
         with clients.running():
@@ -240,6 +243,28 @@ def test_a_promoted_version_is_served_after_a_reload(
         assert server.post(served.rows[1])[1]["model_version"] == told["version"] != before
         text = server.open(f"{server.url}/metrics")[1]
         assert f'alias="champion",backend="torch",task="binary",version="{told["version"]}"}} 1.0' in text
+
+
+def test_a_reload_waits_for_workers_that_are_starting(
+    served: Any, serving: Any, free_port: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLPIPE_ADMIN_KEY", KEY)
+    registry = FolderRegistry(tmp_path / "registry")
+    for number, alias in enumerate(("champion", "challenger")):
+        registry.register(write(other_version(served.bundle, 1.5 + number), tmp_path / alias), "houses", alias)
+    options = ["--workers", "2", "--registry", str(registry.root), "--admin-port", str(admin := free_port())]
+    with serving("models:/houses@champion", tmp_path, *options) as server:
+        server.wait_until_ready()
+        os.kill(server.workers()[0], signal.SIGKILL)  # the next one starts with the version of now
+        while len(server.workers()) < 2:
+            time.sleep(0.01)
+        registry.promote("houses", 2)
+        status, told = reload(admin)
+        assert status == 200
+        clients = load(server, served, clients=8)
+        with clients.running():
+            clients.wait_for(300)
+        assert clients.versions == {told["version"]}
 
 
 def test_a_reload_that_fails_leaves_the_old_version_serving(

@@ -12,7 +12,6 @@ from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.folder import verify
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.manifest import MANIFEST, _digest
-from mlpipe.bundle.staging import write_whole
 from mlpipe.errors import BundleError
 from mlpipe.schema import TaskKind
 
@@ -73,19 +72,3 @@ def test_a_manifest_that_lists_other_places_is_refused_before_anything_else_is_f
         assemble(tmp_path / "copy", values["version"], fetch)
     assert fetched == [MANIFEST]
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
-
-
-def test_a_file_is_written_whole_or_stays_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file.json"
-    write_whole(path, b"old")
-    write_whole(path, b"new")
-    assert path.read_bytes() == b"new"
-
-    def fail(self: Path, target: Path) -> None:
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="Input/output"):
-        write_whole(path, b"half")
-    assert path.read_bytes() == b"new"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["file.json"]

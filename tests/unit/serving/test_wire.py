@@ -18,7 +18,7 @@ from mlpipe.serving.wire import (
 )
 
 questions = st.builds(Question, st.integers(0, 255), st.binary(), st.integers(0, 255), st.binary(max_size=20))
-answers = st.builds(Answer, st.integers(100, 599), st.binary(), st.integers(0, 1))
+answers = st.builds(Answer, st.integers(100, 599), st.binary())
 numbers = st.integers(0, 2**32 - 1)
 
 
