@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,13 @@ def load(server: Any, served: Any, clients: int = 4, **options: Any) -> Load:
     return Load(port_of(server), json.dumps(served.rows[1]).encode(), clients, **options)
 
 
+def wait_until(condition: Callable[[], bool], server: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, server.log.read_text()
+        time.sleep(0.05)
+
+
 def port_of(server: Any) -> int:
     return int(server.url.rsplit(":", 1)[1])
 
@@ -111,8 +118,7 @@ def test_a_worker_that_is_killed_takes_its_own_requests_only(served: Any, servin
         assert set(clients.statuses) <= {200, 502}
         assert clients.statuses[502] <= 2 * clients.clients  # the batch at hand and the next
         assert clients.slowest < 30
-        while len(server.workers()) < 2:
-            time.sleep(0.05)
+        wait_until(lambda: len(server.workers()) == 2, server)
         assert server.end(signal.SIGTERM) == 0
         assert "A process died and is replaced" in server.log.read_text()
 
@@ -133,10 +139,7 @@ def test_a_worker_that_hangs_is_replaced(served: Any, serving: Any, tmp_path: Pa
         worker = server.workers()[0]
         os.kill(worker, signal.SIGSTOP)
         assert server.post(served.rows[1])[0] == 504
-        deadline = time.monotonic() + 60
-        while server.workers() in ([], [worker]):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        wait_until(lambda: server.workers() not in ([], [worker]), server)
         server.wait_for("/v2/health/ready", 200)
         assert server.post(served.rows[1])[0] == 200
         assert "has not answered for too long" in server.log.read_text()
@@ -152,7 +155,7 @@ def test_an_api_server_that_is_killed_is_replaced(served: Any, serving: Any, tmp
             clients.wait_for(50)
         assert len(clients.lost) <= clients.clients
         assert set(clients.statuses) == {200}
-        assert len(server.api_servers()) == 2
+        wait_until(lambda: len(server.api_servers()) == 2, server)
         assert server.post(served.rows[1])[0] == 200
 
 
@@ -208,8 +211,8 @@ def test_reloads_under_load_lose_nothing(
         server.wait_until_ready()
         assert reload(admin, "wrong")[0] == 401
         # The folder is written over below, file by file: no worker may be reading it as it starts.
-        while 'mlpipe_workers{state="ready"} 2.0' not in server.open(f"{server.url}/metrics")[1]:
-            time.sleep(0.05)
+        ready = 'mlpipe_workers{state="ready"} 2.0'
+        wait_until(lambda: ready in server.open(f"{server.url}/metrics")[1], server)
         clients = load(server, served)
         seen = []
         with clients.running():
@@ -256,8 +259,7 @@ def test_a_reload_waits_for_workers_that_are_starting(
     with serving("models:/houses@champion", tmp_path, *options) as server:
         server.wait_until_ready()
         os.kill(server.workers()[0], signal.SIGKILL)  # the next one starts with the version of now
-        while len(server.workers()) < 2:
-            time.sleep(0.01)
+        wait_until(lambda: len(server.workers()) == 2, server)
         registry.promote("houses", 2)
         status, told = reload(admin)
         assert status == 200
@@ -493,10 +495,7 @@ def test_metrics_count_what_clients_counted_through_deaths_and_restarts(
             assert sum(clients.values()) == 40 * (part + 1)
             assert clients[502] <= part  # one for each worker whose death was not noticed yet
             os.kill((server.api_servers(), server.workers())[part % 2][0], signal.SIGKILL)
-            deadline = time.monotonic() + 60
-            while "is replaced" not in server.log.read_text() or len(server.api_servers()) < 2:
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+            wait_until(lambda: "is replaced" in server.log.read_text() and len(server.api_servers()) == 2, server)
         text = server.open(f"{server.url}/metrics")[1]
         assert 'mlpipe_restarts_total{kind="api"}' in text
         assert f'mlpipe_rejected_total{{reason="invalid"}} {clients[422]}.0' in text
