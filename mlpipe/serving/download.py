@@ -28,18 +28,18 @@ class Entry(Protocol):
     """A file or folder of a store: its path from the run's root, and which of the two it is."""
 
     @property
-    def path(self) -> str: ...  # noqa: D102
+    def path(self) -> str: ...  # noqa: D102  # MLflow documents it
 
     @property
-    def is_dir(self) -> bool: ...  # noqa: D102
+    def is_dir(self) -> bool: ...  # noqa: D102  # MLflow documents it
 
 
 class Store(Protocol):
     """What `MlflowClient` does with artifacts."""
 
-    def list_artifacts(self, run_id: str, path: str | None = None) -> Sequence[Entry]: ...  # noqa: D102
+    def list_artifacts(self, run_id: str, path: str | None = None) -> Sequence[Entry]: ...  # noqa: D102  # MLflow documents it
 
-    def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str: ...  # noqa: D102
+    def download_artifacts(self, run_id: str, path: str, dst_path: str | None = None) -> str: ...  # noqa: D102  # MLflow documents it
 
 
 def cached(cache: Path, digest: str, download: Callable[[Path], None]) -> Path:

@@ -93,7 +93,7 @@ _DRIFT_SECONDS = 5.0
 def exposition() -> bytes:
     """The text of `/metrics`: the numbers of all processes, also of those that ended."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # it has no types
     return generate_latest(registry)
 
 
@@ -120,7 +120,7 @@ def workers(states: Mapping[str, int]) -> None:
 
 def gone(pid: int) -> None:
     """Forget the gauges of a process that ended."""
-    mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    mark_process_dead(pid)  # type: ignore[no-untyped-call]  # it has no types
 
 
 class WorkerMetrics:

@@ -43,7 +43,8 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
         ConfigError: The address is not possible or the port is taken.
         RuntimeError: The processes die before they are ready.
     """
-    for slot in resolve():
+    first = tuple(resolve())
+    for slot in first:
         verify(slot.folder)
     listening = [listen(settings.host, settings.port)]
     port: int = listening[0].getsockname()[1]
@@ -67,11 +68,12 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
 
         Supervisor(
             settings,
+            first,
             resolve,
             worker,
             api,
             listening,
-            announce=_announcement(resolve, settings, port),
+            announce=_announcement(settings, port),
             restarted=lambda kind: metrics.RESTARTS.labels(kind).inc(),
             reloaded=lambda outcome: metrics.RELOADS.labels(outcome).inc(),
             states=metrics.workers,
@@ -102,11 +104,8 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _announcement(
-    resolve: Callable[[], Sequence[Slot]], settings: Settings, port: int
-) -> Callable[[Sequence[str]], None]:
-    def announce(versions: Sequence[str]) -> None:
-        slots = resolve()
+def _announcement(settings: Settings, port: int) -> Callable[[Sequence[Slot], Sequence[str]], None]:
+    def announce(slots: Sequence[Slot], versions: Sequence[str]) -> None:
         url = f"http://{_REACHABLE_AT[settings.host]}:{port}"
         served = ", ".join(f"{version} ({slot.folder})" for version, slot in zip(versions, slots, strict=True))
         sample = shlex.quote(str(slots[0].folder / SAMPLE_REQUEST))

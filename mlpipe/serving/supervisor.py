@@ -41,11 +41,12 @@ class Supervisor:
 
     Args:
         settings: How bundles are served.
-        resolve: What is to be served, looked up anew for each reload.
+        slots: What is to be served.
+        resolve: The same, looked up anew for each reload.
         start_worker: Starts a worker, given its number, a pipe and what to serve.
         start_api: Starts an API process.
         sockets: Those that the API processes listen on.
-        announce: Is called once, when the server is ready, with the versions served.
+        announce: Is called once, when the server is ready, with what is served and its versions.
         restarted: Is told of the kind of process that is replaced.
         reloaded: Is told how a reload ended: `swapped`, `failed` or `unchanged`.
         states: Is told how many workers are `ready`, `starting` and `dead`.
@@ -55,20 +56,21 @@ class Supervisor:
     def __init__(
         self,
         settings: Settings,
+        slots: Sequence[Slot],
         resolve: Callable[[], Sequence[Slot]],
         start_worker: Starter,
         start_api: Starter,
         sockets: Sequence[socket.socket],
         *,
-        announce: Callable[[Sequence[str]], None],
+        announce: Callable[[Sequence[Slot], Sequence[str]], None],
         restarted: Callable[[str], None] | None = None,
         reloaded: Callable[[str], None] | None = None,
         states: Callable[[dict[str, int]], None] | None = None,
         died: Callable[[int], None] | None = None,
     ) -> None:
-        self.settings, self.resolve, self.sockets, self.announce = settings, resolve, sockets, announce
+        self.settings, self.sockets, self.announce = settings, sockets, announce
         self.restarted, self.reloaded, self.states, self.died = restarted, reloaded, states, died
-        self.slots = tuple(resolve())
+        self.slots = tuple(slots)
         self.versions: list[str] = []
         self.workers = [Child("worker", number, start_worker) for number in range(settings.workers)]
         self.api = [Child("api", number, start_api) for number in range(settings.api_servers)]
@@ -182,7 +184,7 @@ class Supervisor:
         up = all(child.ready for child in self.api) and any(child.ready for child in self.workers)
         if up and not self._announced:
             self._announced = True
-            self.announce(self.versions)
+            self.announce(self.slots, self.versions)
         elif first and self.versions:
             logger.info("The first worker is ready.")
 

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from mlpipe import __version__
+from mlpipe.commands.arguments import build_parsers
 
 ROOT = Path(__file__).parents[3]
 DOCKER = ROOT / "docker"
@@ -227,3 +228,13 @@ def test_the_kustomization_has_every_manifest_and_this_version() -> None:
     others = {"kustomization.yaml", "adapter.yaml"}
     assert {*kustomization["resources"]} == {path.name for path in (DOCKER / "kubernetes").iterdir()} - others
     assert kustomization["images"] == [{"name": "mlpipe", "newTag": __version__}]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [SERVICES["server"]["command"], manifest("deployment")["spec"]["template"]["spec"]["containers"][0]["args"]],
+    ids=["compose", "kubernetes"],
+)
+def test_the_server_understands_the_words_it_is_started_with(words: list[str]) -> None:
+    verb, *rest = [re.sub(r"\$\{\w+:-(\w+)\}", r"\1", word) for word in words]
+    assert build_parsers()[1][verb].parse_args(rest).host == "0.0.0.0"
