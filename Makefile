@@ -69,6 +69,7 @@ bench: $(STAMP) ## run the benchmarks; DATA names the folder of public tables; t
 	$(BIN)/python benchmarks/flights.py --results benchmarks/results
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/serving.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet --soak 600
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/recipe.py --data $(DATA)
 	$(BIN)/python benchmarks/every_table.py --data $(DATA)
