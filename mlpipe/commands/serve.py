@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlpipe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mlpipe.serving.settings import Recording
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
     from mlpipe.serving.server import serve
     from mlpipe.serving.settings import Checks, Limits, Settings, Slot
+    from mlpipe.serving.traffic import plan
     from mlpipe.serving.versions import open_registry, resolve
 
     admin_key = os.environ.get("MLPIPE_ADMIN_KEY") or None
     if args.admin_port is not None and admin_key is None:
         raise ConfigError("--admin-port needs a key in the environment variable MLPIPE_ADMIN_KEY.")
+    planned = plan(args.bundle, args.ab, args.shadow)
     settings = Settings(
         host="127.0.0.1" if args.host == "localhost" else args.host,
         port=args.port,
@@ -39,16 +47,46 @@ def run(args: argparse.Namespace) -> int:
             queue=args.queue,
             rate=args.rate_limit,
         ),
+        traffic=planned.traffic,
+        recording=recording(args.request_log, args.log_sample, args.redact),
     )
 
     registry = open_registry(args.registry) if args.bundle.startswith("models:") else None
 
     def slots() -> list[Slot]:
-        found = resolve(args.bundle, registry)
-        return [Slot(found.folder, found.alias or "")]
+        found = [resolve(reference, registry) for reference in planned.references]
+        return [Slot(one.folder, one.alias or "") for one in found]
 
     serve(slots, settings)
     return 0
+
+
+def recording(folder: str | None, sample: float | None, redacted: Sequence[str] | None) -> Recording | None:
+    """What is to be kept of requests.
+
+    Args:
+        folder: Where; made if it is not there. None: nothing is kept.
+        sample: The share of the requests; None: all.
+        redacted: Columns that are left out.
+
+    Raises:
+        ConfigError: The folder cannot be written to, or the other options stand there without it.
+    """
+    from mlpipe.serving.settings import Recording
+
+    if folder is None:
+        for option, value in (("--log-sample", sample), ("--redact", redacted)):
+            if value is not None:
+                raise ConfigError(f"{option} needs --request-log FOLDER: where requests are logged.")
+        return None
+    path = Path(folder)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigError(f"--request-log {folder!r} is no folder to write to ({error.strerror}).") from None
+    return Recording(path.absolute(), 1.0 if sample is None else sample, tuple(redacted or ()))
 
 
 def api_keys(path: str | None) -> tuple[str, ...]:

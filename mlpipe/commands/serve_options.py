@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mlpipe.commands.values import amount, count, port, seconds
+from mlpipe.commands.values import amount, count, port, seconds, share, weights
 
 
 def serve(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,8 @@ def serve(parser: argparse.ArgumentParser) -> None:
     _processes(parser)
     _limits(parser)
     _keys(parser)
+    _traffic(parser)
+    _recording(parser)
     parser.add_argument(
         "--unknown",
         choices=("error", "ignore"),
@@ -102,4 +104,32 @@ def _keys(parser: argparse.ArgumentParser) -> None:
         metavar="PORT",
         type=port,
         help="of POST /admin/reload, on the loopback address, for the key in MLPIPE_ADMIN_KEY",
+    )
+
+
+def _traffic(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("several versions of models:/NAME")
+    group.add_argument(
+        "--ab",
+        metavar="ALIAS=WEIGHT,...",
+        type=weights,
+        help="share requests among aliases, such as champion=90,challenger=10; which one it is depends on X-Request-ID",
+    )
+    group.add_argument(
+        "--shadow", metavar="ALIAS", help="ask this one too, return nothing of it, and compare the answers in /metrics"
+    )
+
+
+def _recording(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("request log")
+    group.add_argument(
+        "--request-log",
+        metavar="FOLDER",
+        help="write requests and answers there as Parquet, for `mlpipe drift` and `mlpipe models compare`",
+    )
+    group.add_argument(
+        "--log-sample", metavar="SHARE", type=share, help="keep this share of the requests (default: all)"
+    )
+    group.add_argument(
+        "--redact", metavar="COLUMN", action="append", help="leave this feature out; may be given several times"
     )

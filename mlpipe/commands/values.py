@@ -50,3 +50,36 @@ def seconds(text: str) -> float:
         argparse.ArgumentTypeError: It is none.
     """
     return 0.0 if text in ("0", "0.0") else amount(text)
+
+
+def share(text: str) -> float:
+    """A part of a whole: above 0, at most 1.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    number = amount(text)
+    if number > 1:
+        raise argparse.ArgumentTypeError(f"{text!r} has to be at most 1")
+    return number
+
+
+def weights(text: str) -> dict[str, float]:
+    """Weights by name.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or names something twice.
+
+    Examples:
+        >>> weights("champion=90,challenger=10")
+        {'champion': 90.0, 'challenger': 10.0}
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        name, equals, weight = (word.strip() for word in part.partition("="))
+        if not name or not equals:
+            raise argparse.ArgumentTypeError(f"{part!r} has to be ALIAS=WEIGHT, such as champion=90")
+        if name in found:
+            raise argparse.ArgumentTypeError(f"{name!r} stands there twice")
+        found[name] = amount(weight)
+    return found

@@ -196,6 +196,12 @@ class TargetCodec:
         # log(float64's largest) is 709.8: an output gone wild is large, not infinite.
         return np.expm1(raw.clip(None, 709.0)) if self.transform == "log" else raw
 
+    def standardised(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """The inverse of `in_units`."""
+        raw = np.log1p(values) if self.transform == "log" else values
+        standard: npt.NDArray[np.float64] = (raw - self.mean) / self.scale
+        return standard
+
     def _ids(self, values: pl.Series, classes: Sequence[Label], source: str) -> npt.NDArray[np.int64]:
         logical = all(isinstance(label, bool) for label in classes)
         labels = values.to_frame("v").select(boolean(pl.col("v"), values.dtype)).to_series() if logical else values

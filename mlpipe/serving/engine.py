@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import orjson
 
 import mlpipe
 from mlpipe.bundle.ensemble import Contents
-from mlpipe.bundle.manifest import SAMPLE_REQUEST, refuse
+from mlpipe.bundle.manifest import SAMPLE_REQUEST, SCHEMA, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.features.drift import DriftMeter
@@ -83,6 +84,41 @@ class Served:
         return served
 
 
+def check_alike(served: Sequence[Served], folders: Sequence[Path]) -> None:
+    """Refuse versions that cannot stand for one another: those that predict something else.
+
+    Raises:
+        BundleError: Names the folder and says what it predicts.
+    """
+    first = served[0].rules.schema.task
+    for other, folder in zip(served, folders, strict=True):
+        task = other.rules.schema.task
+        if (task.kind, task.target, task.classes) != (first.kind, first.target, first.classes):
+            what = f"{task.kind.value} of {', '.join(task.target)}"
+            refuse(folder, SCHEMA, f"is of another task ({what}) than the first version's")
+        if other.rules.names != served[0].rules.names:
+            logger.warning("%s has other features than the first version: some requests will be refused.", folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question that got its answer.
+
+    Attributes:
+        place: Where the question stands in its batch.
+        question: As it came.
+        served: The version that answered.
+        rows: Of each the values of the features, in the order of the version's schema.
+        records: What was predicted, one for each row, as `TargetCodec.records` has it.
+    """
+
+    place: int
+    question: Question
+    served: Served
+    rows: Sequence[Sequence[Any]]
+    records: Sequence[dict[str, Any]]
+
+
 @dataclass
 class Worked:
     """What a batch was and what it took, for the metrics.
@@ -92,12 +128,14 @@ class Worked:
         rows: How many rows were predicted.
         stages: Seconds by stage.
         answered: What was predicted, by version.
+        exchanges: The questions that were answered by predictions.
     """
 
     answers: list[Answer]
     rows: int = 0
     stages: dict[str, float] = field(default_factory=dict)
     answered: list[tuple[Served, Answered]] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
 
     def took(self, stage: str, seconds: float) -> None:
         """Count seconds for a stage."""
@@ -158,7 +196,7 @@ def work(questions: Sequence[Question], slots: Sequence[Served]) -> Worked:
     except Exception:
         logger.exception("A batch of %d requests failed; each is tried alone.", len(questions))
     worked = Worked([])
-    for question in questions:
+    for place, question in enumerate(questions):
         try:
             alone = _work([question], slots)
         except Exception:
@@ -167,6 +205,7 @@ def work(questions: Sequence[Question], slots: Sequence[Served]) -> Worked:
         worked.answers += alone.answers
         worked.rows += alone.rows
         worked.answered += alone.answered
+        worked.exchanges += [replace(exchange, place=place) for exchange in alone.exchanges]
         for stage, seconds in alone.stages.items():
             worked.took(stage, seconds)
     return worked
@@ -217,8 +256,9 @@ def _work_slot(questions: Sequence[Question], places: Sequence[int], served: Ser
         if wrong:
             worked.answers[one.place] = _refused(wrong)
         else:
-            told = _told(questions[one.place].kind, one, records[own.start : own.stop], served)
-            worked.answers[one.place] = Answer(200, orjson.dumps(told))
+            question, told = questions[one.place], records[own.start : own.stop]
+            worked.answers[one.place] = Answer(200, orjson.dumps(_told(question.kind, one, told, served)))
+            worked.exchanges.append(Exchange(one.place, question, served, one.query.rows, told))
     worked.took("encode", time.perf_counter() - start)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import mlpipe
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.settings import Settings
+from mlpipe.serving.traffic import Router
 from mlpipe.serving.wire import Answer, Kind, Question
 
 logger = logging.getLogger("mlpipe.serving.access")
@@ -32,6 +34,9 @@ Headers = tuple[tuple[bytes, bytes], ...]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = b"application/json"
+_ID, _LONGEST_ID = b"x-request-id", 256
+#: What has rows in its body.
+_ROWS = frozenset({Kind.PREDICT, Kind.INVOCATIONS, Kind.INFER})
 #: Paths that are answered without a key: whoever looks after the server has to know how it is.
 HEALTH = frozenset({"/v2/health/live", "/v2/health/ready", "/health", "/ping"})
 _RETRY = (b"retry-after", b"1")
@@ -72,6 +77,7 @@ class Front:
         self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
         self._admin_keys = [hashlib.sha256(key.encode()).digest() for key in (settings.admin_key or "",) if key]
         rate = settings.limits.rate
+        self._router = Router(settings.traffic.shares)
         self._limiter = None if rate is None else RateLimiter(rate / settings.api_servers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -85,6 +91,9 @@ class Front:
         started = time.perf_counter()
         path = scope["path"]
         headers = dict(scope["headers"])
+        # Every request has an id: it is what leads to its line in the logs, and to the version that answers.
+        request_id = headers[_ID] = headers.get(_ID, b"")[:_LONGEST_ID] or secrets.token_hex(16).encode()
+        slot = 0
         extra: Headers = ()
         route = _route(path, self.settings.name)
         admin = scope["server"] is not None and scope["server"][1] == self.settings.admin_port
@@ -95,7 +104,8 @@ class Front:
         elif path in HEALTH or route.pattern == _READY:
             answer, extra = self._health(path, self.settings.name if route.pattern == _READY else None)
         elif route.kind is not None:
-            answer, extra = await self._ask(route.kind, scope, headers, receive)
+            slot = self._slot(route, request_id)
+            answer, extra = await self._ask(route.kind, slot, scope, headers, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
             await self._respond(send, 200, self.metrics(), b"text/plain; version=1.0.0; charset=utf-8", headers)
             return
@@ -107,7 +117,7 @@ class Front:
         await self._respond(send, answer.status, answer.body, _JSON, headers, extra)
         seconds = time.perf_counter() - started
         if self.observe is not None:
-            version = self.versions[0] if self.versions and route.kind is not None else ""
+            version = self.versions[slot] if slot < len(self.versions) and route.kind is not None else ""
             self.observe(route.pattern, answer.status, seconds, version)
         if self.settings.access_log:
             self._log(scope, headers, route.pattern, answer.status, seconds)
@@ -141,12 +151,18 @@ class Front:
             told["name"] = model
         return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
 
+    def _slot(self, route: _Route, request_id: bytes) -> int:
+        """The version that answers."""
+        if route.version:
+            return self.versions.index(route.version)
+        return self._router(request_id) if route.kind in _ROWS else 0
+
     async def _ask(
-        self, kind: Kind, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+        self, kind: Kind, slot: int, scope: Scope, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[Answer, Headers]:
         """Pass a request to a worker."""
         body = b""
-        posted = kind in (Kind.PREDICT, Kind.INVOCATIONS, Kind.INFER)
+        posted = kind in _ROWS
         if scope["method"] != ("POST" if posted else "GET"):
             allowed = "POST" if posted else "GET"
             return _sentence(405, f"This address takes {allowed}."), ((b"allow", allowed.encode()),)
@@ -157,7 +173,7 @@ class Front:
                 body = await read_body(receive, headers, self.settings.limits)
             except BodyError as error:
                 return _sentence(error.status, str(error)), ((b"connection", b"close"),)
-        question = Question(kind, body, 0, headers.get(b"x-request-id", b"")[:256])
+        question = Question(kind, body, slot, headers[_ID])
         try:
             return await self.pump.ask(question), ()
         except OverloadedError:
@@ -187,9 +203,7 @@ class Front:
         asked: dict[bytes, bytes],
         extra: Headers = (),
     ) -> None:
-        headers = [(b"content-type", media), (b"content-length", b"%d" % len(body)), *extra]
-        if (name := asked.get(b"x-request-id")) is not None:
-            headers.append((b"x-request-id", name[:256]))
+        headers = [(b"content-type", media), (b"content-length", b"%d" % len(body)), (_ID, asked[_ID]), *extra]
         if self.draining:
             headers.append((b"connection", b"close"))  # the client's next request has to go elsewhere
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -203,7 +217,7 @@ class Front:
             extra={
                 "status": status,
                 "seconds": round(seconds, 6),
-                "request_id": headers.get(b"x-request-id", b"")[:256].decode("latin-1"),
+                "request_id": headers[_ID].decode("latin-1"),
                 "client": (scope["client"] or ("",))[0],
             },
         )

@@ -63,7 +63,10 @@ REQUESTS = Metric(
     ("route", "code", "version"),
 )
 REQUEST_SECONDS = Metric(
-    "mlpipe_request_seconds", "histogram", "Seconds from the first byte of a request to its answer.", ("route",)
+    "mlpipe_request_seconds",
+    "histogram",
+    "Seconds from the first byte of a request to its answer.",
+    ("route", "version"),
 )
 STAGE_SECONDS = Metric(
     "mlpipe_stage_seconds",
@@ -138,6 +141,34 @@ RELOADS = Metric(
     ("outcome",),
     {"outcome": ("swapped", "failed", "unchanged")},
 )
+SHADOW_ROWS = Metric(
+    "mlpipe_shadow_rows_total",
+    "counter",
+    "Rows that a version was given in the shadow, by what became of them.",
+    ("version", "outcome"),
+    {"outcome": ("answered", "failed", "dropped")},
+)
+SHADOW_DISAGREEMENTS = Metric(
+    "mlpipe_shadow_disagreements_total",
+    "counter",
+    "Rows to which the shadow gave another answer: another class, or a number that is off by more than a tenth of the "
+    "target's standard deviation.",
+    ("version",),
+)
+SHADOW_DIFFERENCE = Metric(
+    "mlpipe_shadow_difference",
+    "histogram",
+    "How far the shadow's answer to a row is off: the largest difference of a probability, or of numbers in standard "
+    "deviations of the training target.",
+    ("version",),
+)
+REQUEST_LOG_ROWS = Metric(
+    "mlpipe_request_log_rows_total",
+    "counter",
+    "Rows of the request log, by what became of them.",
+    ("outcome",),
+    {"outcome": ("written", "lost")},
+)
 READY = Metric("mlpipe_ready", "gauge", "1 while requests are taken, else 0.")
 
 #: All of them: what the server registers.
@@ -158,5 +189,9 @@ METRICS = (
     WORKERS,
     RESTARTS,
     RELOADS,
+    SHADOW_ROWS,
+    SHADOW_DISAGREEMENTS,
+    SHADOW_DIFFERENCE,
+    REQUEST_LOG_ROWS,
     READY,
 )

@@ -26,10 +26,12 @@ from mlpipe.serving.metric_names import Metric
 if TYPE_CHECKING:
     from mlpipe.features.drift import DriftMeter
     from mlpipe.serving.engine import Served, Worked
+    from mlpipe.serving.shadow import Compared
 
 _REGISTRY = CollectorRegistry()
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STAGE_SECONDS = (0.0001, 0.00025, 0.0005, *_SECONDS)
+_DIFFERENCES = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024)
 
 
@@ -69,6 +71,11 @@ FEATURE_VALUES = _counter(names.FEATURE_VALUES)
 FEATURE_DRIFT = _gauge(names.FEATURE_DRIFT, "livemax")
 PREDICTION_DRIFT = _gauge(names.PREDICTION_DRIFT, "livemax")
 
+SHADOW_ROWS = _counter(names.SHADOW_ROWS)
+SHADOW_DISAGREEMENTS = _counter(names.SHADOW_DISAGREEMENTS)
+SHADOW_DIFFERENCE = _histogram(names.SHADOW_DIFFERENCE, _DIFFERENCES)
+REQUEST_LOG_ROWS = _counter(names.REQUEST_LOG_ROWS)
+
 #: Why a request was not answered with a prediction, by the status that says so.
 REASONS = {
     401: "unauthorized",
@@ -100,7 +107,7 @@ def exposition() -> bytes:
 def answered(route: str, status: int, seconds: float, version: str) -> None:
     """Count a request."""
     REQUESTS.labels(route, str(status), version).inc()
-    REQUEST_SECONDS.labels(route).observe(seconds)
+    REQUEST_SECONDS.labels(route, version).observe(seconds)
     if status in REASONS and not route.endswith(("health/ready", "health/live", "/ping", "/health")):
         REJECTED.labels(REASONS[status]).inc()
 
@@ -152,6 +159,32 @@ class WorkerMetrics:
             STAGE_SECONDS.labels(stage).observe(seconds)
         if worked.rows:
             BATCH_ROWS.observe(worked.rows)
+        self._count_answers(worked)
+
+    def count_shadow(self, compared: Compared) -> None:
+        """Count a batch in the shadow. Its time and size are no client's, and so in no histogram of theirs."""
+        version, differences = compared.served.version, compared.differences
+        for outcome, rows in (("answered", len(differences)), ("failed", compared.failed)):
+            if rows:
+                SHADOW_ROWS.labels(version, outcome).inc(rows)
+        SHADOW_DISAGREEMENTS.labels(version).inc(compared.disagreements)
+        histogram = SHADOW_DIFFERENCE.labels(version)
+        for difference in differences:
+            histogram.observe(difference)
+        self._count_answers(compared.worked)
+
+    def drop_shadow(self, version: str, rows: int) -> None:
+        """Count rows for which the shadow had no time."""
+        if rows:
+            SHADOW_ROWS.labels(version, "dropped").inc(rows)
+
+    def count_log(self, written: int, lost: int) -> None:
+        """Count rows of the request log."""
+        REQUEST_LOG_ROWS.labels("written").inc(written)
+        REQUEST_LOG_ROWS.labels("lost").inc(lost)
+
+    def _count_answers(self, worked: Worked) -> None:
+        """Count what was predicted, of what features."""
         for served, part in worked.answered:
             for row, record in enumerate(part.records):
                 if row not in part.faults:

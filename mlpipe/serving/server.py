@@ -19,8 +19,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from mlpipe.bundle.folder import verify
-from mlpipe.bundle.manifest import SAMPLE_REQUEST
+from mlpipe.bundle.manifest import SAMPLE_REQUEST, SCHEMA, parse_json
 from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.schema import Schema
 from mlpipe.serving.children import socket_path
 from mlpipe.serving.litserve_parts import application, start_worker
 from mlpipe.serving.settings import Settings, Slot
@@ -46,6 +47,8 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
     first = tuple(resolve())
     for slot in first:
         verify(slot.folder)
+    if settings.recording is not None:
+        check_redacted(settings.recording.redacted, first[0].folder)
     listening = [listen(settings.host, settings.port)]
     port: int = listening[0].getsockname()[1]
     if settings.admin_port is not None:
@@ -102,6 +105,23 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"Port {port} on {host} cannot be used ({error.strerror}); choose another.") from None
     listening.listen(_BACKLOG)
     return listening
+
+
+def check_redacted(names: Sequence[str], folder: Path) -> None:
+    """Refuse to redact what is not there: a name that is misspelt would leave the column in the log.
+
+    Args:
+        names: Of columns.
+        folder: Of a bundle that was verified.
+
+    Raises:
+        ConfigError: One is no feature.
+    """
+    schema = Schema.from_dict(parse_json(folder, SCHEMA, (folder / SCHEMA).read_bytes()))
+    features = [column.name for column in schema.features]
+    for name in names:
+        if name not in features:
+            raise ConfigError(f"--redact {name!r} is no feature of the bundle.{did_you_mean(name, features)}")
 
 
 def _announcement(settings: Settings, port: int) -> Callable[[Sequence[Slot], Sequence[str]], None]:

@@ -42,6 +42,35 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """Which of the versions answers a request.
+
+    Attributes:
+        shares: Of the requests, by slot; they sum to 1. Empty: the first slot answers all.
+        shadow: The slot that is asked everything that another one has answered, for the metrics and the request log
+            alone. None: there is no such.
+    """
+
+    shares: tuple[float, ...] = ()
+    shadow: int | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is kept of requests and their answers.
+
+    Attributes:
+        folder: Where Parquet files are written.
+        sample: The share of the requests that is kept.
+        redacted: Columns that are not.
+    """
+
+    folder: Path
+    sample: float = 1.0
+    redacted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Settings:
     """How bundles are served.
 
@@ -59,6 +88,8 @@ class Settings:
         access_log: Whether every request is logged.
         checks: How strictly rows are taken.
         limits: What the server does not go beyond.
+        traffic: Which of the versions answers a request.
+        recording: What is kept of requests; None: nothing.
     """
 
     host: str = "127.0.0.1"
@@ -74,6 +105,8 @@ class Settings:
     access_log: bool = False
     checks: Checks = field(default_factory=Checks)
     limits: Limits = field(default_factory=Limits)
+    traffic: Traffic = field(default_factory=Traffic)
+    recording: Recording | None = None
 
 
 @dataclass(frozen=True)

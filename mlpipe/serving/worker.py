@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from litserve import LitAPI
@@ -38,6 +39,8 @@ _READ_BYTES = 2**20
 _LOOK_SECONDS = 1.0
 #: Time for an API process to take its answers; one that doesn't is hung, and is no reason for others to wait.
 _SEND_SECONDS = 5.0
+#: Time to end in order for a worker whose supervisor is gone.
+_END_SECONDS = 5.0
 
 
 class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
@@ -63,7 +66,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         """Load the bundles, warm them, and listen."""
         import torch
 
-        from mlpipe.serving.metrics import WorkerMetrics
+        from mlpipe.serving.aftermath import Aftermath
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
@@ -72,8 +75,10 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         except BundleError as error:
             self.control.send(("refused", str(error)))
             sys.exit(1)
-        self.metrics = WorkerMetrics()
-        self.metrics.serve(self.served, [slot.label for slot in self.plan])
+        self.aftermath = Aftermath(self.settings)
+        self.aftermath.serve(self.served, self.plan)
+        if self.settings.recording is not None:
+            signal.signal(signal.SIGTERM, _leave)  # the default would lose what is not written yet
         self.loop.listen(self.address)
         self.control.send(("ready", [served.version for served in self.served]))
         threading.Thread(target=self._obey, daemon=True).start()
@@ -87,7 +92,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
             self.served, self.plan = adopted
             if self._adopted is adopted:
                 self._adopted = None
-            self.metrics.serve(self.served, [slot.label for slot in self.plan])
+            self.aftermath.serve(self.served, self.plan)
         return work(x, self.served)
 
     def _obey(self) -> None:
@@ -96,8 +101,10 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         while True:
             try:
                 command, *arguments = self.control.recv()
-            except (EOFError, OSError):
-                os._exit(0)  # there is no supervisor any more
+            except (EOFError, OSError):  # there is no supervisor any more
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(_END_SECONDS)
+                os._exit(0)  # the thread that answers hangs
             if command == "load":
                 try:
                     pending, plan = load(arguments[0], self.settings), arguments[0]
@@ -109,6 +116,11 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                 self._adopted = pending, plan
 
 
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    """End by way of Python, so that `SocketLoop.run` can put things in order."""
+    sys.exit(0)
+
+
 def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
     """Read, verify and warm versions.
 
@@ -116,9 +128,11 @@ def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
         BundleError: One is damaged or cannot answer.
     """
     from mlpipe.bundle.ensemble import read_contents
-    from mlpipe.serving.engine import Served
+    from mlpipe.serving.engine import Served, check_alike
 
-    return [Served.of(read_contents(slot.folder), settings.name, settings.checks) for slot in slots]
+    found = [Served.of(read_contents(slot.folder), settings.name, settings.checks) for slot in slots]
+    check_alike(found, [slot.folder for slot in slots])
+    return found
 
 
 class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
@@ -140,11 +154,18 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
 
     def run(self, lit_api: BundleAPI, *_: object) -> None:
         """One pass: wait, take all that has come, answer it."""
-        selector = self._selector
+        try:
+            self._pass(lit_api)
+        except SystemExit:
+            lit_api.aftermath.close()
+            raise
+
+    def _pass(self, lit_api: BundleAPI) -> None:
+        selector, aftermath = self._selector, lit_api.aftermath
         assert selector is not None  # `setup` has called `listen`
-        events = selector.select(_LOOK_SECONDS)
+        events = selector.select(0 if aftermath.pending else _LOOK_SECONDS)
         if not events:
-            lit_api.metrics.flush()
+            aftermath.idle()
             if os.getppid() != lit_api.supervisor:
                 sys.exit(0)
         asked: list[tuple[socket.socket, int, list[Question]]] = []
@@ -170,7 +191,7 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
                 peer.sendall(pack_answers(batch, own, seconds))
             except OSError:
                 self._forget(peer)  # the API process is gone, and its clients with it
-        lit_api.metrics.count(worked)  # once nobody waits for it
+        aftermath.take(worked)  # once nobody waits for it
 
     def _read(self, peer: socket.socket, frames: Frames) -> list[bytes]:
         try:
