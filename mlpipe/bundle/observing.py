@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.bundle.scoring import input_columns, stored_options
 from mlpipe.bundle.streaming import Tally, stream
 from mlpipe.data.read import ReadOptions, scan
+from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.drift import DriftMeter
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ def observe_file(
     data: str | Path,
     read: ReadOptions | None = None,
     *,
+    without: Collection[str] = (),
     batch_size: int = 4096,
 ) -> int:
     """Count every row of a file and what is predicted for it, in memory that does not grow with the file.
@@ -33,16 +36,23 @@ def observe_file(
         meter: Of its statistics.
         data: Anything `mlpipe.data.read.scan` reads with all features in it; other columns are ignored.
         read: How to read `data`; None: as the training file was read.
+        without: Features that are not looked at, and need not be there, such as those that a request log leaves out.
         batch_size: Rows that are worked on at once.
 
     Returns:
         How many rows there were.
 
     Raises:
+        ConfigError: `without` names what is no feature.
         DataError: A feature's column is missing.
         InputError: A value does not fit its column.
     """
     frame = scan(data, read if read is not None else stored_options(predictor.read))
+    features = [column.name for column in predictor.schema.features]
+    for name in without:
+        if name not in features:
+            raise ConfigError(f"The bundle has no feature {name!r} to leave out.{did_you_mean(name, features)}")
+    frame = frame.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in without)
     identifiers = {column.name for column in predictor.schema.identifiers}
     columns = [name for name in input_columns(frame, predictor.schema, source=str(data)) if name not in identifiers]
     seen = Tally(data, predictor.schema)

@@ -130,6 +130,13 @@ def _drift(parser: Parser) -> None:
         default=0.25,
         help="the population stability index that is too large (default: %(default)s)",
     )
+    parser.add_argument(
+        "--without",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="leave this feature out, as a request log with --redact does; may be given several times",
+    )
     parser.add_argument("--fail", action="store_true", help="leave with exit code 3 if one is too large")
     parser.add_argument("--force", action="store_true", help="overwrite the files of --out and --plot")
 

@@ -36,8 +36,8 @@ def run(args: argparse.Namespace) -> int:
     predictor = Predictor.load(args.bundle)
     kind = predictor.schema.task.kind
     meter = DriftMeter(predictor.statistics, kind, threshold=predictor.threshold, window=None)
-    rows = observe_file(predictor, meter, args.data)
-    records = sorted(meter.report(), key=lambda record: -1.0 if record.psi is None else -record.psi)
+    rows = observe_file(predictor, meter, args.data, without=args.without)
+    records = sorted(meter.report(without=args.without), key=lambda record: -1.0 if record.psi is None else -record.psi)
     above = [record.feature for record in records if record.psi is not None and record.psi > args.threshold]
     report = {
         "bundle": predictor.version,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, Literal
@@ -70,7 +70,9 @@ class DriftRecord:
         return {**record, **{key: list(record[key]) for key in ("bins", "expected", "observed")}}
 
 
-def compare(kind: Kind, counter: TableCounter, counts: Counts, rows: int) -> Iterator[DriftRecord]:
+def compare(
+    kind: Kind, counter: TableCounter, counts: Counts, rows: int, without: Collection[str] = ()
+) -> Iterator[DriftRecord]:
     """A record for every column.
 
     Args:
@@ -78,11 +80,14 @@ def compare(kind: Kind, counter: TableCounter, counts: Counts, rows: int) -> Ite
         counter: Of the training's statistics.
         counts: (S,) of the observed rows.
         rows: How many these are.
+        without: Raw columns that are left out.
     """
     statistics = counter.statistics
     total = max(rows, 1)
     parts: dict[str, list[DriftRecord]] = {}
     for index, number in enumerate(statistics.numeric):
+        if number.column in without:
+            continue
         bins, missing = counter.of_number(counts, index)
         record = _record(
             (number.name, kind, statistics.rows, rows),
@@ -93,7 +98,7 @@ def compare(kind: Kind, counter: TableCounter, counts: Counts, rows: int) -> Ite
     for name, records in parts.items():
         yield records[0] if len(records) == 1 else _mean(name, records)
     for index, category in enumerate(statistics.categorical):
-        if category.name in parts:  # a number that is given as a category too
+        if category.column in without or category.name in parts:  # a number that is given as a category too
             continue
         ids, rest, null, unseen = counter.of_category(counts, index)
         # Of a column with thousands of categories new ones are no news: they count as one of the rare ones.

@@ -17,6 +17,7 @@ Legend of the shapes: T rows, O outputs, S slots.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -83,16 +84,17 @@ class DriftMeter:
         features = self._features.total()
         return features if self._answers is None else np.concatenate((features, self._answers.total()))
 
-    def report(self, counts: Counts | None = None) -> list[DriftRecord]:
+    def report(self, counts: Counts | None = None, *, without: Collection[str] = ()) -> list[DriftRecord]:
         """Every feature in the table's order, then the prediction.
 
         Args:
             counts: (S,) the sum of several meters' counts; None: this one's own.
+            without: Raw columns that nothing is known of, and so neither of the predictions.
         """
         counts = self.counts() if counts is None else counts
         features, answers = np.split(counts, [1 + self._features.counter.size])
-        records = list(compare("feature", self._features.counter, features[1:], int(features[0])))
-        if self._answers is not None:
+        records = list(compare("feature", self._features.counter, features[1:], int(features[0]), without))
+        if self._answers is not None and not without:
             records += compare("prediction", self._answers.counter, answers[1:], int(answers[0]))
         return records
 

@@ -65,8 +65,14 @@ class Served:
         return DriftMeter(predictor.statistics, self.rules.schema.task.kind, threshold=predictor.threshold)
 
     @classmethod
-    def of(cls, contents: Contents, name: str, checks: Checks) -> Served:
+    def of(cls, contents: Contents, name: str, checks: Checks, versions: Sequence[str] = ()) -> Served:
         """A bundle that was read, and tried on its sample request.
+
+        Args:
+            contents: Of the bundle.
+            name: Under which it is served.
+            checks: How strictly rows are taken.
+            versions: All that are served under the name; empty: this one.
 
         Raises:
             BundleError: It cannot answer it.
@@ -75,7 +81,7 @@ class Served:
         ranges = _ranges(predictor) if checks.ranges == "error" else {}
         rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
         online = OnlinePredictor(predictor)
-        documents = _documents(online, contents, name)
+        documents = _documents(online, contents, name, versions or [contents.version])
         served = cls(name, contents.version, online, rules, contents.sample_request, documents=documents)
         row = rules.pick(served.sample)
         for count in (1, 2, 8, 64):  # the first batch of a shape is slow
@@ -152,7 +158,9 @@ class _Asked:
     name: str | None = None
 
 
-def _documents(online: OnlinePredictor, contents: Contents, name: str) -> dict[Kind, Callable[[], Answer]]:
+def _documents(
+    online: OnlinePredictor, contents: Contents, name: str, versions: Sequence[str]
+) -> dict[Kind, Callable[[], Answer]]:
     """What a version says of itself."""
     predictor = online.predictor
     schema, version = predictor.schema, contents.version
@@ -169,7 +177,7 @@ def _documents(online: OnlinePredictor, contents: Contents, name: str) -> dict[K
         )
 
     def model() -> dict[str, Any]:
-        return inference.metadata(schema, name, version, interval=predictor.level is not None)
+        return inference.metadata(schema, name, versions, interval=predictor.level is not None)
 
     return {
         Kind.OPENAPI: lambda: Answer(200, orjson.dumps(page())),

@@ -74,18 +74,18 @@ def answer(records: list[dict[str, Any]], schema: Schema, model: str, version: s
     return told if name is None else {**told, "id": name}
 
 
-def metadata(schema: Schema, model: str, version: str, *, interval: bool) -> dict[str, Any]:
+def metadata(schema: Schema, model: str, versions: Sequence[str], *, interval: bool) -> dict[str, Any]:
     """What `GET /v2/models/{model}` answers.
 
     Args:
         schema: Of the bundle.
         model: The name under which the model is served.
-        version: The bundle's version.
+        versions: All that are served under it.
         interval: Whether answers have a lower and an upper bound.
     """
     return {
         "name": model,
-        "versions": [version],
+        "versions": list(versions),
         "platform": "mlpipe",
         "inputs": [{"name": column.name, "datatype": _datatype(column), "shape": [-1]} for column in schema.features],
         "outputs": outputs_of(schema, interval=interval),

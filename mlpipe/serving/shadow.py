@@ -32,7 +32,7 @@ class Compared:
         failed: How many rows it did not answer.
         disagreements: How many rows it answered otherwise.
         differences: Of each row: the largest difference of a probability, or the difference of the numbers in standard
-            deviations of the training target.
+            deviations of the first version's training target.
     """
 
     served: Served
@@ -78,11 +78,11 @@ class Shadow:
         worked = work([replace(first.question, slot=0) for first in firsts], [served])
         compared = Compared(served, worked)
         seconds = {second.place: second for second in worked.exchanges}
-        codec = served.online.preprocessors[0].target_
         for place, first in enumerate(firsts):
             if (second := seconds.get(place)) is None:
                 compared.failed += len(first.rows)
                 continue
+            codec = first.served.online.preprocessors[0].target_
             for agree, difference in _compare(first.records, second.records, codec):
                 compared.disagreements += not agree
                 compared.differences.append(difference)

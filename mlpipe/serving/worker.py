@@ -130,7 +130,9 @@ def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
     from mlpipe.bundle.ensemble import read_contents
     from mlpipe.serving.engine import Served, check_alike
 
-    found = [Served.of(read_contents(slot.folder), settings.name, settings.checks) for slot in slots]
+    contents = [read_contents(slot.folder) for slot in slots]
+    versions = list(dict.fromkeys(one.version for one in contents))
+    found = [Served.of(one, settings.name, settings.checks, versions) for one in contents]
     check_alike(found, [slot.folder for slot in slots])
     return found
 

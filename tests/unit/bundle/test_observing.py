@@ -15,7 +15,7 @@ from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.observing import observe_file
 from mlpipe.bundle.online import OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
-from mlpipe.errors import DataError
+from mlpipe.errors import ConfigError, DataError
 from mlpipe.features.drift import DriftMeter
 from mlpipe.schema import TaskKind
 
@@ -85,6 +85,20 @@ def test_a_log_of_requests_is_taken_as_it_is(binary: Any, predictor: Predictor, 
     meter = meter_of(predictor)
     assert observe_file(predictor, meter, tmp_path / "log-*.parquet") == 300
     assert meter.counts().tolist() == directly(predictor, binary.frame)
+
+
+def test_features_that_are_left_out_need_not_be_there(binary: Any, predictor: Predictor, tmp_path: Path) -> None:
+    binary.frame.drop("city", "age").write_parquet(tmp_path / "log.parquet")
+    meter = meter_of(predictor)
+    assert observe_file(predictor, meter, tmp_path / "log.parquet", without=["city", "age"]) == binary.frame.height
+    records = meter.report(without=["city", "age"])
+    assert {record.kind for record in records} == {"feature"}  # what is predicted without them says nothing
+    every = meter_of(predictor)
+    every.observe(predictor.preprocessor.transform(binary.frame))  # type: ignore[attr-defined]  # of one model
+    others = [record for record in every.report() if record.kind == "feature" and record.feature not in ("city", "age")]
+    assert records == others
+    with pytest.raises(ConfigError, match=r"no feature 'cty' to leave out\. Did you mean 'city'"):
+        observe_file(predictor, meter, tmp_path / "log.parquet", without=["cty"])
 
 
 def test_an_ensemble_has_its_first_members_statistics(fitted: Callable[..., Any], tmp_path: Path) -> None:

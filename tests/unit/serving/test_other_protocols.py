@@ -105,7 +105,7 @@ def test_answers_are_tensors_whose_shapes_fit() -> None:
     assert outputs["prediction"] == {"name": "prediction", "datatype": "BOOL", "shape": [3], "data": [True] * 3}
     assert outputs["probabilities"]["shape"] == [3, 2]
     assert outputs["probabilities"]["data"] == [0.25, 0.75] * 3
-    assert [o["name"] for o in inference.metadata(SCHEMA, "m", "v", interval=False)["outputs"]] == list(outputs)
+    assert [o["name"] for o in inference.metadata(SCHEMA, "m", ["v"], interval=False)["outputs"]] == list(outputs)
 
 
 def test_several_labels_are_a_truth_value_each() -> None:
