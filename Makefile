@@ -62,6 +62,13 @@ smoke: $(STAMP) ## table to served model in a temporary folder, by the command l
 docker-check: $(STAMP) ## check docker/ with the tools that are installed; says what it could not check
 	PYTHON=$(BIN)/python docker/check
 
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: $(STAMP) ## what goes wrong around a server, 50 reloads and 2,000 bodies of it, then hours of load; needs wrk
+	$(BIN)/python -m pytest -q tests/integration/test_serving_faults.py tests/integration/test_traffic.py
+	$(BIN)/python benchmarks/flights.py
+	$(BIN)/python benchmarks/serving_soak.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet --seconds $(SOAK_SECONDS)
+
 DATA ?= data
 .PHONY: bench
 bench: $(STAMP) ## run the benchmarks; DATA names the folder of public tables; they write benchmarks/results/
@@ -69,7 +76,8 @@ bench: $(STAMP) ## run the benchmarks; DATA names the folder of public tables; t
 	$(BIN)/python benchmarks/flights.py --results benchmarks/results
 	$(BIN)/python benchmarks/data_path.py
 	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/serving.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet --soak 600
+	$(BIN)/python benchmarks/serving.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet
+	$(BIN)/python benchmarks/serving_soak.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
 	$(BIN)/python benchmarks/recipe.py --data $(DATA)
 	$(BIN)/python benchmarks/every_table.py --data $(DATA)

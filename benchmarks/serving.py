@@ -1,7 +1,7 @@
 """The server under load, beside a stock LitServe that does no work at all.
 
     python benchmarks/serving.py --bundle B --data flights.parquet [--backends torch onnx] [--seconds 10] [--rounds 3]
-                                 [--soak 600] [--workers 1] [--api-servers 1]
+                                 [--workers 1] [--api-servers 1]
 
 The load comes from wrk (https://github.com/wg/wrk, `apt install wrk`), a process of its own on the same machine, which
 sends rows of the table one after the other. In each round every server is started anew and measured in turn:
@@ -12,8 +12,7 @@ sends rows of the table one after the other. In each round every server is start
 
 The stock LitServe (batches of 64, a window of 5 ms) has a model that returns a number without looking at the request;
 the bare ASGI function under uvicorn, which does nothing either, is what HTTP alone costs. All figures are medians over
-the rounds. `--soak` then sends requests at 60 % of what was measured, at times that do not wait for answers, and
-watches errors, times and memory. Writes results/serving.{json,md}.
+the rounds. Writes results/serving.{json,md}; `serving_soak.py` is about hours and about too many requests.
 """
 
 from __future__ import annotations
@@ -37,7 +36,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 HERE = Path(__file__).resolve().parent
@@ -65,7 +63,6 @@ def main() -> int:
     parser.add_argument("--backends", nargs="+", default=["torch"])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--soak", type=float, default=0, help="seconds of the load at 60 %% (default: none)")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--api-servers", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -100,11 +97,6 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
         "seconds": args.seconds,
         "servers": found,
     }
-    if args.soak:
-        name = max((name for name in found if name.startswith("mlpipe")), key=lambda n: found[n]["many"]["rate"])
-        with running(servers[name]) as port:
-            rate = 0.6 * found[name]["many"]["rate"]
-            record["soak"] = {"server": name, **soak(port, scripts["one"].with_suffix(".txt"), rate, args.soak)}
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "serving.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     text = table(record)
@@ -182,44 +174,6 @@ def medians(results: list[dict[str, float]]) -> dict[str, float]:
     return {**found, "errors": sum(result["errors"] for result in results)}
 
 
-def soak(port: int, bodies: Path, rate: float, seconds: float) -> dict[str, float]:
-    """Requests at a rate, whether or not the earlier ones were answered; a process of its own sends them."""
-    command = [sys.executable, str(HERE / "serving_peers.py"), "load", "--port", str(port)]
-    command += ["--bodies", str(bodies), "--rate", str(rate), "--seconds", str(seconds)]
-    sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    started, memory = time.monotonic(), []
-    while sender.poll() is None:
-        time.sleep(min(5.0, seconds / 20))
-        memory.append((time.monotonic() - started, resident(port)))
-    assert sender.stdout is not None  # it is a pipe
-    found: dict[str, float] = json.loads(sender.stdout.read())
-    settled = np.array(memory[len(memory) // 4 : -1])  # the first quarter fills caches
-    slope = float(np.polyfit(settled[:, 0] / 60, settled[:, 1], 1)[0]) if len(settled) > 2 else float("nan")
-    return {**found, "rate": rate, "seconds": seconds, "resident_mib": memory[-2][1], "mib_per_minute": slope}
-
-
-def resident(port: int) -> float:
-    """MiB of all processes that belong to the server's session."""
-    leader = session_of(port)
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
-            fields = status.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader:
-                total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total / 2**20
-
-
-def session_of(port: int) -> int:
-    """The session of the process whose command line has the port."""
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            words = command.read_bytes().split(b"\0")
-            if b"serve" in words and str(port).encode() in words:
-                return os.getsid(int(command.parent.name))
-    raise SystemExit("The server is gone.")
-
-
 def table(record: dict[str, Any]) -> str:
     """The results as Markdown; throughput as a multiple of the stock LitServe's."""
     stock = record["servers"]["LitServe, no work"]
@@ -243,13 +197,6 @@ def table(record: dict[str, Any]) -> str:
         f"\n{record['rounds']} rounds of {record['seconds']:g} s each, medians; {record['workers']} worker(s), "
         f"{record['api_servers']} API process(es), {record['machine']}; {errors:,.0f} errors."
     )
-    if soak_found := record.get("soak"):
-        lines.append(
-            f"\nAt {soak_found['rate']:,.0f} requests/s for {soak_found['seconds']:,.0f} s ({soak_found['server']}), "
-            f"sent whether or not earlier ones were answered: {soak_found['errors']:,.0f} errors, "
-            f"p50 {soak_found['p50_ms']:.1f} ms, p99 {soak_found['p99_ms']:.1f} ms, "
-            f"memory {soak_found['resident_mib']:,.0f} MiB, {soak_found['mib_per_minute']:+.2f} MiB a minute."
-        )
     return "\n".join(lines) + "\n"
 
 

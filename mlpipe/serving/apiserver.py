@@ -99,11 +99,11 @@ class ApiProcess:
         self.pump.start()
         loop = asyncio.get_running_loop()
         loop.add_reader(self.pipe.fileno(), self._obey)
-        watching = loop.create_task(self._watch())
-        self.pipe.send(("up",))
+        watching = [loop.create_task(self._say_up()), loop.create_task(self._watch())]
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        watching.cancel()
+        for task in watching:
+            task.cancel()
         loop.remove_reader(self.pipe.fileno())
         await self.pump.stop()
         done: Message = {"type": "lifespan.shutdown.complete"}
@@ -131,6 +131,11 @@ class ApiProcess:
         self._reloads.append(asyncio.get_running_loop().create_future())
         self.pipe.send(("reload",))
         return await self._reloads[-1]
+
+    async def _say_up(self) -> None:
+        """Tell the supervisor once requests can be answered."""
+        await self.pump.connected.wait()
+        self.pipe.send(("up",))
 
     async def _watch(self) -> None:
         """Keep the gauges, and end when the supervisor is gone: nobody would end us."""

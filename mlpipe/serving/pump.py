@@ -93,6 +93,8 @@ class Pump:
     ) -> None:
         self.batch, self.queue, self.deadline, self.observe = batch, queue, deadline, observe
         self.hung = hung
+        #: Is set once a worker has been there.
+        self.connected = asyncio.Event()
         self._links = [_Link(address, self) for address in addresses]
         self._queue: deque[_Waiting] = deque()
         self._all: deque[_Waiting] = deque()
@@ -251,7 +253,9 @@ class _Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Answers have come. The next batch goes out before they are passed on: the worker has nothing to wait for."""
         answered = [unpack_answers(frame) for frame in self._frames.feed(data)]
-        self.open = self.open or bool(answered)
+        if answered and not self.open:
+            self.open = True
+            self.pump.connected.set()
         batches = [(self.batches.pop(number, []), answers, seconds) for number, answers, seconds in answered]
         for number, _, _ in answered:
             self._sent.pop(number, None)

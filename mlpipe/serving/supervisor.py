@@ -76,6 +76,9 @@ class Supervisor:
         self.api = [Child("api", number, start_api) for number in range(settings.api_servers)]
         self._signals: list[int] = []
         self._reloads = Reloads(self.workers, resolve)
+        #: Workers that were told to swap and have not said that they did, and what is told then.
+        self._swapping: set[int] = set()
+        self._swapped: tuple[str, dict[str, Any]] | None = None
         self._deaths = 0
         self._announced = False
 
@@ -109,8 +112,9 @@ class Supervisor:
     def _turn(self, wakeup: socket.socket) -> None:
         """Wait for something to happen, and do what follows from it."""
         now = time.monotonic()
-        if (outcome := self._reloads.look()) is not None:
-            self._tell_outcome(outcome)
+        # The next reload begins when all workers have swapped for the last one.
+        if self._swapped is None and (outcome := self._reloads.look()) is not None:
+            self._take(outcome)
         due = [child.due - now for child in self._children() if child.process is None]
         if (left := self._reloads.left) is not None:
             due.append(left)
@@ -166,6 +170,8 @@ class Supervisor:
                 self._reloads.refused(child, arguments[0])
             case "loaded":
                 self._reloads.loaded(child, arguments[0])
+            case "swapped":
+                self._has_swapped(child)
             case "hung":
                 hanging = self.workers[arguments[0]]
                 if hanging.process is not None:
@@ -211,27 +217,42 @@ class Supervisor:
                 if self._deaths >= _MOST_DEATHS:
                     raise RuntimeError(f"Workers died {self._deaths} times before one was ready (exit code {code}).")
             self._reloads.died(child)
+            self._has_swapped(child)
         logger.warning(
             "A process died and is replaced", extra={"kind": child.kind, "exit_code": code, "delay": round(delay, 1)}
         )
         if self.restarted is not None:
             self.restarted(child.kind)
 
-    def _tell_outcome(self, outcome: Outcome) -> None:
-        """Go on with what was loaded, and tell whoever asked for it."""
-        if outcome.refused is None:
-            unchanged = outcome.versions == self.versions and outcome.slots == self.slots
-            word, status = "unchanged" if unchanged else "swapped", 200
-            self.slots = outcome.slots
-            for child in self.workers:
-                if child.ready:
-                    tell(child, "swap")
-            self._versions(outcome.versions)
-            told: dict[str, Any] = {"version": self.versions[0], "versions": self.versions}
-        else:
-            word, status = "failed", 409
-            told = {"detail": outcome.refused, "versions": self.versions}
-        logger.log(logging.INFO if outcome.refused is None else logging.ERROR, "Reload: %s", word, extra=told)
+    def _take(self, outcome: Outcome) -> None:
+        """Go on with what was loaded, or with what there was."""
+        if outcome.refused is not None:
+            self._tell_outcome("failed", 409, {"detail": outcome.refused, "versions": self.versions})
+            return
+        unchanged = outcome.versions == self.versions and outcome.slots == self.slots
+        self.slots = outcome.slots
+        ready = [child for child in self.workers if child.ready]
+        for child in ready:
+            tell(child, "swap")
+        self._versions(outcome.versions)
+        self._swapping = {child.number for child in ready}
+        told = {"version": self.versions[0], "versions": self.versions}
+        self._swapped = "unchanged" if unchanged else "swapped", told
+        self._settle()
+
+    def _has_swapped(self, worker: Child) -> None:
+        """A worker answers with what is new from now on, or not at all."""
+        self._swapping.discard(worker.number)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Tell whoever asked for the reload, once no worker answers with what was before."""
+        if self._swapped is not None and not self._swapping:
+            (word, told), self._swapped = self._swapped, None
+            self._tell_outcome(word, 200, told)
+
+    def _tell_outcome(self, word: str, status: int, told: dict[str, Any]) -> None:
+        logger.log(logging.INFO if status == 200 else logging.ERROR, "Reload: %s", word, extra=told)
         for child in self.api:
             tell(child, "reloaded", status, told)
         if self.reloaded is not None:

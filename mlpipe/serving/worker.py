@@ -114,6 +114,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
                 self._adopted = pending, plan
+                self.control.send(("swapped",))
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:
