@@ -64,18 +64,18 @@ class Served:
         return DriftMeter(predictor.statistics, self.rules.schema.task.kind, threshold=predictor.threshold)
 
     @classmethod
-    def of(cls, contents: Contents, name: str, checks: Checks) -> Served:
+    def of(cls, contents: Contents, name: str, checks: Checks, backend: str = "torch") -> Served:
         """A bundle that was read, and tried on its sample request.
 
         Raises:
             BundleError: It cannot answer it.
         """
-        predictor = Predictor.of(contents)
+        predictor = Predictor.of(contents, backend)
         ranges = _ranges(predictor) if checks.ranges == "error" else {}
         rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
         online = OnlinePredictor(predictor)
         documents = _documents(online, contents, name)
-        served = cls(name, contents.version, online, rules, contents.sample_request, documents=documents)
+        served = cls(name, contents.version, online, rules, contents.sample_request, predictor.backend.name, documents)
         row = rules.pick(served.sample)
         for count in (1, 2, 8, 64):  # the first batch of a shape is slow
             for error in served.online.answer([row] * count).faults.values():

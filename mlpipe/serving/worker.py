@@ -72,6 +72,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         except BundleError as error:
             self.control.send(("refused", str(error)))
             sys.exit(1)
+        self._tell_backends(self.served)
         self.metrics = WorkerMetrics()
         self.metrics.serve(self.served, [slot.label for slot in self.plan])
         self.loop.listen(self.address)
@@ -90,6 +91,12 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
             self.metrics.serve(self.served, [slot.label for slot in self.plan])
         return work(x, self.served)
 
+    def _tell_backends(self, served: Sequence[Any]) -> None:
+        """Let the supervisor log why the models run as they do: its log is the server's."""
+        for reason in (one.online.predictor.backend.reason for one in served):
+            if reason:
+                self.control.send(("backend", reason))
+
     def _obey(self) -> None:
         """Follow the supervisor's commands."""
         pending, plan = self.served, self.plan
@@ -104,6 +111,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                 except BundleError as error:
                     self.control.send(("refused", str(error)))
                 else:
+                    self._tell_backends(pending)
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
                 self._adopted = pending, plan
@@ -118,7 +126,7 @@ def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
     from mlpipe.bundle.ensemble import read_contents
     from mlpipe.serving.engine import Served
 
-    return [Served.of(read_contents(slot.folder), settings.name, settings.checks) for slot in slots]
+    return [Served.of(read_contents(slot.folder), settings.name, settings.checks, settings.backend) for slot in slots]
 
 
 class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
