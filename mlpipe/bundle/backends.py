@@ -1,8 +1,8 @@
 """What runs the networks of a bundle, by name: `torch`, `onnx`, `int8`, or `auto`, which measures.
 
 A graph is never taken on trust: its hash has been checked, and before it answers anyone it has to give what the weights
-give in torch, on rows that are made up, within twice `mlpipe.bundle.parity.TOLERANCES`. That finds a graph of other
-weights, and a processor that adds up 8-bit products otherwise than the one of the export.
+give in torch, on average over rows that are made up, within `mlpipe.bundle.parity.TOLERANCES`. That finds a graph of
+other weights, and a processor that adds up 8-bit products otherwise than the one of the export.
 
 `auto` chooses between backends that agree to 1e-4 or so, for few rows and for many by themselves: nobody can tell from
 an answer which one it was, and the workers of a server need not choose alike. `int8` rounds, which is for a person to
@@ -26,15 +26,13 @@ from mlpipe.bundle.format import BundleContents
 from mlpipe.bundle.manifest import GRAPHS, refuse
 from mlpipe.bundle.network import Network, TorchNetwork
 from mlpipe.bundle.onnx_network import OnnxNetwork
-from mlpipe.bundle.parity import TOLERANCES, largest_difference, made_up_rows
+from mlpipe.bundle.parity import TOLERANCES, differences, made_up_rows
 from mlpipe.errors import BundleError, how_many
 
 #: Rows at which `auto` measures: a request alone, a few, a full micro-batch, a large body.
 SIZES = (1, 8, 64, 512)
 _ROUNDS = 5
 _CHECKED_ROWS = 64
-#: The tolerances were kept to on real rows when the bundle was written; made-up ones may lie farther out.
-_SLACK = 2
 
 
 @dataclass(frozen=True)
@@ -113,8 +111,8 @@ def _graph(contents: BundleContents, name: str) -> Network:
         refuse(contents.folder, file, f"cannot be used ({error})")
     rows = made_up_rows(contents.model.spec, _CHECKED_ROWS)
     kind, temperature = contents.schema.task.kind, contents.calibration.temperature
-    found = largest_difference(network(rows), TorchNetwork(contents.model)(rows), kind, temperature)
-    if not found <= _SLACK * TOLERANCES[name]:
+    found = float(differences(network(rows), TorchNetwork(contents.model)(rows), kind, temperature).mean())
+    if not found <= TOLERANCES[name]:
         refuse(contents.folder, file, f"gives other answers than the weights (by {found:.2g}); export the bundle anew")
     return network
 

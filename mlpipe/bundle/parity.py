@@ -33,10 +33,15 @@ def run_network(network: Network, arrays: Arrays) -> Tensor:
     return torch.cat(parts)
 
 
-def largest_difference(logits: Tensor, others: Tensor, kind: TaskKind, temperature: float) -> float:
-    """Of the answers (T, O) that two networks' logits lead to; 0 without rows, NaN if one of them is not finite."""
-    difference_TO = member_average(logits, kind, temperature) - member_average(others, kind, temperature)
-    return float(difference_TO.abs().max()) if difference_TO.numel() else 0.0
+def differences(logits: Tensor, others: Tensor, kind: TaskKind, temperature: float) -> Tensor:
+    """By how much the answers (T, O) differ that two networks' logits lead to; NaN where one of them is not finite.
+
+    Args:
+        logits: (T, K, O).
+        others: (T, K, O).
+        kind, temperature: What makes answers of logits.
+    """
+    return (member_average(logits, kind, temperature) - member_average(others, kind, temperature)).abs()
 
 
 def made_up_rows(spec: InputSpec, count: int) -> Arrays:

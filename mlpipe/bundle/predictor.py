@@ -249,7 +249,7 @@ class ModelPredictor(Predictor):
         super().__init__(schema, statistics, version, read, threshold=threshold, level=level)
         self.preprocessor = preprocessor
         self.model = model.eval()
-        self._network = network or TorchNetwork(model)
+        self.network = network or TorchNetwork(model)
 
     def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """See `Predictor.values`."""
@@ -277,7 +277,7 @@ class ModelPredictor(Predictor):
         outputs = [np.empty((0, self.model.spec.num_outputs), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(arrays), batch_size):
-                logits_BKO = self._network(arrays.take(slice(start, start + batch_size)))
+                logits_BKO = self.network(arrays.take(slice(start, start + batch_size)))
                 outputs.append(member_average(logits_BKO, kind, temperature).numpy())
         return np.concatenate(outputs)
 

@@ -14,7 +14,7 @@ from mlpipe.bundle.manifest import GRAPHS
 from mlpipe.bundle.network import TorchNetwork
 from mlpipe.bundle.onnx_export import to_int8, to_onnx
 from mlpipe.bundle.onnx_network import OnnxNetwork
-from mlpipe.bundle.parity import METRIC_TOLERANCE, TOLERANCES, largest_difference, made_up_rows, run_network
+from mlpipe.bundle.parity import METRIC_TOLERANCE, TOLERANCES, differences, made_up_rows, run_network
 from mlpipe.commands.evaluation import labelled_rows
 from mlpipe.errors import BundleError, DataError, how_many
 from mlpipe.training.metrics import HIGHER_IS_BETTER
@@ -80,7 +80,8 @@ def _check(
         BundleError: It is too far.
     """
     kind, calibration, file = contents.schema.task.kind, contents.calibration, GRAPHS[name]
-    difference, most = largest_difference(found, expected, kind, calibration.temperature), TOLERANCES[name]
+    difference = float(differences(found, expected, kind, calibration.temperature).max())
+    most = TOLERANCES[name]
     if not difference <= most:
         raise BundleError(
             f"{file} of {str(run_dir)!r} would give answers that differ from torch's by up to {difference:.2g}, more "
