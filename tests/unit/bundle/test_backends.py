@@ -129,6 +129,7 @@ def test_any_rows_are_answered_alike(fitted: Callable[..., Any], graphs: Graphs,
     assert (differences(found, expected, TaskKind.BINARY, 1.0) <= TOLERANCES["onnx"]).all()
 
 
+@pytest.mark.slow
 def test_the_same_weights_give_the_same_graph(binary: Any, graphs: Graphs) -> None:
     assert to_onnx(binary.model) == graphs(TaskKind.BINARY)["onnx"]
     assert to_int8(graphs(TaskKind.BINARY)["onnx"]) == graphs(TaskKind.BINARY)["int8"]
