@@ -10,6 +10,9 @@ sends rows of the table one after the other. In each round every server is start
 - 64 connections, one row a request: how many requests it answers;
 - 16 connections, 64 rows a request: how many rows.
 
+With several `--backends` (of a bundle that `mlpipe export --int8` wrote), they are also compared without a server, by
+`serving_backends.py`.
+
 The stock LitServe (batches of 64, a window of 5 ms) has a model that returns a number without looking at the request;
 the bare ASGI function under uvicorn, which does nothing either, is what HTTP alone costs. All figures are medians over
 the rounds. `--soak` then sends requests at 60 % of what was measured, at times that do not wait for answers, and
@@ -39,6 +42,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import serving_backends
 
 HERE = Path(__file__).resolve().parent
 SHAPES = {"one": (1, 1), "many": (64, 1), "rows": (16, 64)}  # connections, rows a request
@@ -100,6 +104,9 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
         "seconds": args.seconds,
         "servers": found,
     }
+    if len(args.backends) > 1:
+        rows = serving_backends.read_rows(args.data)
+        record["backends"] = serving_backends.compare(args.bundle, rows, args.backends, rounds=5 * args.rounds)
     if args.soak:
         name = max((name for name in found if name.startswith("mlpipe")), key=lambda n: found[n]["many"]["rate"])
         with running(servers[name]) as port:
@@ -132,8 +139,7 @@ def write_scripts(bundle: Path, data: Path, folder: Path) -> dict[str, Path]:
 
 
 def mlpipe(bundle: Path, backend: str, options: list[str]) -> list[str]:
-    chosen = [] if backend == "torch" else ["--backend", backend]
-    return [sys.executable, "-m", "mlpipe", "serve", str(bundle), *options, *chosen, "--quiet"]
+    return [sys.executable, "-m", "mlpipe", "serve", str(bundle), *options, "--backend", backend, "--quiet"]
 
 
 def peer(name: str) -> list[str]:
@@ -243,6 +249,12 @@ def table(record: dict[str, Any]) -> str:
         f"\n{record['rounds']} rounds of {record['seconds']:g} s each, medians; {record['workers']} worker(s), "
         f"{record['api_servers']} API process(es), {record['machine']}; {errors:,.0f} errors."
     )
+    if backends := record.get("backends"):
+        lines += [
+            "\nPreprocessed rows in, answers out, on one thread, without a server; × is to torch, in brackets the lowest "
+            f"and the highest of {5 * record['rounds']} rounds in turn:\n",
+            serving_backends.table(backends).rstrip("\n"),
+        ]
     if soak_found := record.get("soak"):
         lines.append(
             f"\nAt {soak_found['rate']:,.0f} requests/s for {soak_found['seconds']:,.0f} s ({soak_found['server']}), "

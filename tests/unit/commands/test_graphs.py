@@ -16,6 +16,7 @@ import yaml
 from mlpipe.bundle.export import export_run
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.onnx_export import require_onnx
+from mlpipe.bundle.parity import TOLERANCES
 from mlpipe.commands import graphs as module
 from mlpipe.commands.graphs import make_graphs
 from mlpipe.errors import BundleError, ConfigError
@@ -90,7 +91,7 @@ def test_made_up_rows_take_the_place_of_a_table_that_is_gone(
 def test_a_graph_with_other_answers_is_not_written(
     run_dir: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(module.TOLERANCES, name, 1e-12)
+    monkeypatch.setitem(TOLERANCES, name, 1e-12)
     with pytest.raises(BundleError, match=rf"differ from torch's by up to .* than the 1e-12 .* without --{name}\."):
         export_run(run_dir, tmp_path / "bundle", graphs=partial(make_graphs, int8=True))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "orders.csv"]
