@@ -250,11 +250,11 @@ def table(record: dict[str, Any]) -> str:
         f"{record['api_servers']} API process(es), {record['machine']}; {errors:,.0f} errors."
     )
     if backends := record.get("backends"):
-        lines += [
-            "\nPreprocessed rows in, answers out, on one thread, without a server; × is to torch, in brackets the lowest "
-            f"and the highest of {5 * record['rounds']} rounds in turn:\n",
-            serving_backends.table(backends).rstrip("\n"),
-        ]
+        lines.append(
+            "\nPreprocessed rows in, answers out, on one thread, without a server; × is to torch, in brackets the "
+            f"lowest and the highest of {5 * record['rounds']} rounds in turn:\n"
+        )
+        lines.append(serving_backends.table(backends).rstrip("\n"))
     if soak_found := record.get("soak"):
         lines.append(
             f"\nAt {soak_found['rate']:,.0f} requests/s for {soak_found['seconds']:,.0f} s ({soak_found['server']}), "
