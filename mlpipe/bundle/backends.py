@@ -31,7 +31,7 @@ from mlpipe.errors import BundleError, how_many
 
 #: Rows at which `auto` measures: a request alone, a few, a full micro-batch, a large body.
 SIZES = (1, 8, 64, 512)
-_ROUNDS = 5
+_ROUNDS = 9
 _CHECKED_ROWS = 64
 
 

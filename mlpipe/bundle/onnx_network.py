@@ -40,7 +40,14 @@ class OnnxNetwork:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except (ort.Fail, ort.InvalidArgument, ort.InvalidGraph, ort.InvalidProtobuf, ort.NotImplemented) as error:
+        except (
+            ort.Fail,
+            ort.InvalidArgument,
+            ort.InvalidGraph,
+            ort.InvalidProtobuf,
+            ort.NotImplemented,
+            ort.RuntimeException,
+        ) as error:
             raise ValueError(f"ONNX Runtime cannot load it: {error}") from error
         found = {value.name: (value.type, value.shape[1:]) for value in self._session.get_inputs()}
         found |= {value.name: (value.type, value.shape[1:]) for value in self._session.get_outputs()}
