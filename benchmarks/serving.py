@@ -10,6 +10,9 @@ sends rows of the table one after the other. In each round every server is start
 - 64 connections, one row a request: how many requests it answers;
 - 16 connections, 64 rows a request: how many rows.
 
+With several `--backends` (of a bundle that `mlpipe export --int8` wrote), they are also compared without a server, by
+`serving_backends.py`.
+
 The stock LitServe (batches of 64, a window of 5 ms) has a model that returns a number without looking at the request;
 the bare ASGI function under uvicorn, which does nothing either, is what HTTP alone costs. All figures are medians over
 the rounds. Writes results/serving.{json,md}; `serving_soak.py` is about hours and about too many requests.
@@ -37,6 +40,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import serving_backends
 
 HERE = Path(__file__).resolve().parent
 SHAPES = {"one": (1, 1), "many": (64, 1), "rows": (16, 64)}  # connections, rows a request
@@ -97,6 +101,9 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
         "seconds": args.seconds,
         "servers": found,
     }
+    if len(args.backends) > 1:
+        rows = serving_backends.read_rows(args.data)
+        record["backends"] = serving_backends.compare(args.bundle, rows, args.backends, rounds=5 * args.rounds)
     args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "serving.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     text = table(record)
@@ -124,8 +131,7 @@ def write_scripts(bundle: Path, data: Path, folder: Path) -> dict[str, Path]:
 
 
 def mlpipe(bundle: Path, backend: str, options: list[str]) -> list[str]:
-    chosen = [] if backend == "torch" else ["--backend", backend]
-    return [sys.executable, "-m", "mlpipe", "serve", str(bundle), *options, *chosen, "--quiet"]
+    return [sys.executable, "-m", "mlpipe", "serve", str(bundle), *options, "--backend", backend, "--quiet"]
 
 
 def peer(name: str) -> list[str]:
@@ -197,6 +203,12 @@ def table(record: dict[str, Any]) -> str:
         f"\n{record['rounds']} rounds of {record['seconds']:g} s each, medians; {record['workers']} worker(s), "
         f"{record['api_servers']} API process(es), {record['machine']}; {errors:,.0f} errors."
     )
+    if backends := record.get("backends"):
+        lines.append(
+            "\nPreprocessed rows in, answers out, on one thread, without a server; × is to torch, in brackets the "
+            f"lowest and the highest of {5 * record['rounds']} rounds in turn:\n"
+        )
+        lines.append(serving_backends.table(backends).rstrip("\n"))
     return "\n".join(lines) + "\n"
 
 

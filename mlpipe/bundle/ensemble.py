@@ -10,7 +10,7 @@ order or in the target's unit (`mlpipe.bundle.predictor.EnsemblePredictor`).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ def write_ensemble(
     *,
     metrics: Mapping[str, Any],
     model_card: str,
+    graphs: Sequence[Mapping[str, bytes]] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write bundles that were read as one ensemble, whole or not at all.
@@ -86,6 +87,7 @@ def write_ensemble(
         members: At least one; the schema, the sample request and the options for reading are the first one's.
         metrics: Any nested mapping of numbers; NaN is written as null.
         model_card: Markdown.
+        graphs: The network of each member as graphs too, by the backend that runs them.
         overwrite: Replace a bundle at `out`. Anything else at `out` is never replaced.
 
     Returns:
@@ -99,7 +101,9 @@ def write_ensemble(
     _check_same_table(first.schema, members)
     shared = {name: read_file(first.folder, first.manifest, name) for name in (files.SCHEMA, files.SAMPLE_REQUEST)}
     contents = {**shared, files.MODEL_CARD: model_card.encode()}
-    manifests = [member.manifest.to_json().encode() for member in members]
+    added = [{files.GRAPHS[name]: graph for name, graph in own.items()} for own in graphs or [{}] * len(members)]
+    listings = [_listing(member.manifest, more) for member, more in zip(members, added, strict=True)]
+    manifests = [listing.to_json().encode() for listing in listings]
     entries = [FileEntry.of(manifest) for manifest in manifests]
     manifest = EnsembleManifest(
         mlpipe_version=mlpipe.__version__,
@@ -109,17 +113,22 @@ def write_ensemble(
         read=first.manifest.read,
         files={name: FileEntry.of(content) for name, content in contents.items()},
         members=tuple(
-            Member(member.version, entry.sha256, entry.size) for member, entry in zip(members, entries, strict=True)
+            Member(listing.version, entry.sha256, entry.size) for listing, entry in zip(listings, entries, strict=True)
         ),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     with staged(out) as stage:
-        for index, (member, content) in enumerate(zip(members, manifests, strict=True)):
+        for index, (member, more, content) in enumerate(zip(members, added, manifests, strict=True)):
             parts = {name: read_file(member.folder, member.manifest, name) for name in member.manifest.files}
-            write_files(stage / files.MEMBERS / str(index), {**parts, files.MANIFEST: content})
+            write_files(stage / files.MEMBERS / str(index), {**parts, **more, files.MANIFEST: content})
         write_files(stage / files.MEMBERS, {})
         write_files(stage, {**contents, files.MANIFEST: manifest.to_json().encode()})
     return out
+
+
+def _listing(manifest: Manifest, more: Mapping[str, bytes]) -> Manifest:
+    """The manifest of a member that gets further files."""
+    return replace(manifest, files={**manifest.files, **{name: FileEntry.of(graph) for name, graph in more.items()}})
 
 
 def _check_same_table(schema: Schema, members: Sequence[BundleContents]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -14,7 +14,7 @@ import yaml
 from mlpipe.bundle.averages import mean_threshold
 from mlpipe.bundle.card import model_card
 from mlpipe.bundle.ensemble import write_ensemble
-from mlpipe.bundle.format import read_bundle, write_bundle
+from mlpipe.bundle.format import BundleContents, read_bundle, write_bundle
 from mlpipe.bundle.manifest import PREPROCESS, SCHEMA, STATISTICS
 from mlpipe.bundle.staging import check_free
 from mlpipe.errors import BundleError, MlpipeError
@@ -69,12 +69,17 @@ def load_run(run_dir: Path) -> RunContents:
     return RunContents(Schema.from_dict(_json(run_dir / SCHEMA)), preprocessor, config, model, calibration)
 
 
-def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
+#: Makes the graphs of a model for its bundle, by backend: from the run's folder, and what it has come to.
+MakeGraphs = Callable[[Path, RunContents | BundleContents], Mapping[str, bytes]]
+
+
+def export_run(run_dir: Path, out: Path, *, graphs: MakeGraphs | None = None, overwrite: bool = False) -> Path:
     """Write the best weights of a run as a bundle, or the models of a cross-validation as an ensemble.
 
     Args:
         run_dir: What `mlpipe fit` or `mlpipe crossval` left.
         out: The folder to make.
+        graphs: Called once for each model, before anything is written.
         overwrite: Replace a bundle at `out`.
 
     Returns:
@@ -84,7 +89,7 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
         BundleError: The run directory is incomplete, its parts do not belong together, or `out` is taken.
     """
     if (run_dir / FOLDS).is_file():
-        return _export_average(run_dir, out, overwrite=overwrite)
+        return _export_average(run_dir, out, graphs, overwrite=overwrite)
     _require(run_dir, "config.yaml", "metrics.json", "sample_row.json", STATISTICS)
     check_free(out, overwrite=overwrite)
     contents = load_run(run_dir)
@@ -112,16 +117,18 @@ def export_run(run_dir: Path, out: Path, *, overwrite: bool = False) -> Path:
         ),
         sample_row=sample_row,
         read=data.get("read"),
+        graphs=graphs and graphs(run_dir, contents),
         overwrite=overwrite,
     )
 
 
-def _export_average(run_dir: Path, out: Path, *, overwrite: bool) -> Path:
+def _export_average(run_dir: Path, out: Path, graphs: MakeGraphs | None, *, overwrite: bool) -> Path:
     """Write the bundles of all folds as one that averages them."""
     _require(run_dir, "config.yaml", "metrics.json", verb="crossval")
     check_free(out, overwrite=overwrite)
     metrics = _json(run_dir / "metrics.json")
-    members = [read_bundle(run_dir / record["run"] / "bundle") for record in _json(run_dir / FOLDS)["runs"]]
+    runs = [run_dir / record["run"] for record in _json(run_dir / FOLDS)["runs"]]
+    members = [read_bundle(run / "bundle") for run in runs]
     shown = {name: metrics[name] for name in ("mean", "std", "test") if name in metrics}
     card = model_card(
         name=run_dir.resolve().name,
@@ -135,7 +142,14 @@ def _export_average(run_dir: Path, out: Path, *, overwrite: bool) -> Path:
         threshold=mean_threshold(member.calibration.threshold for member in members),
         level=members[0].calibration.level,
     )
-    return write_ensemble(out, members, metrics=shown, model_card=card, overwrite=overwrite)
+    return write_ensemble(
+        out,
+        members,
+        metrics=shown,
+        model_card=card,
+        graphs=graphs and [graphs(run, member) for run, member in zip(runs, members, strict=True)],
+        overwrite=overwrite,
+    )
 
 
 def _data_group(run_dir: Path) -> dict[str, Any]:

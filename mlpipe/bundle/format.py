@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -50,6 +50,7 @@ class BundleContents:
         calibration: What makes answers of the model's outputs.
         sample_request: One raw row.
         statistics: What the training rows looked like, and what the model answers.
+        graphs: The network once more, by the backend that runs it; see `mlpipe.bundle.backends`.
     """
 
     folder: Path
@@ -61,6 +62,7 @@ class BundleContents:
     calibration: Calibration
     sample_request: dict[str, Any]
     statistics: Statistics
+    graphs: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def version(self) -> str:
@@ -81,6 +83,7 @@ def write_bundle(
     model_card: str,
     sample_row: Mapping[str, Any],
     read: Mapping[str, Any] | None = None,
+    graphs: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Write a bundle, whole or not at all.
@@ -97,6 +100,7 @@ def write_bundle(
         model_card: Markdown.
         sample_row: A raw row, of JSON values or as Polars gives it; what is no feature is left out.
         read: The options that the training file was read with, as a dict; None for the defaults.
+        graphs: The network as graphs too, by the backend that runs them.
         overwrite: Replace a bundle at `out`. Anything else at `out` is never replaced.
 
     Returns:
@@ -119,6 +123,7 @@ def write_bundle(
         files.STATISTICS: files.dump_json(statistics.to_dict()).encode(),
         files.MODEL_CARD: model_card.encode(),
         files.SAMPLE_REQUEST: files.dump_json(sample).encode(),
+        **{files.GRAPHS[name]: graph for name, graph in (graphs or {}).items()},
     }
     manifest = Manifest(
         mlpipe_version=mlpipe.__version__,
@@ -176,7 +181,10 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     if not statistics.fits(preprocessor.input_spec_):
         refuse(folder, files.STATISTICS, f"is of other features than {files.PREPROCESS} makes")
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
-    return BundleContents(folder, manifest, schema, preprocessor, config, model, calibration, sample, statistics)
+    graphs = {backend: contents[name] for backend, name in files.GRAPHS.items() if name in contents}
+    return BundleContents(
+        folder, manifest, schema, preprocessor, config, model, calibration, sample, statistics, graphs
+    )
 
 
 def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:

@@ -27,6 +27,10 @@ MANIFEST = "bundle.json"
 SCHEMA, PREPROCESS, WEIGHTS = "schema.json", "preprocess.json", "weights.safetensors"
 STATISTICS, MODEL_CARD, SAMPLE_REQUEST = "statistics.json", "model_card.md", "sample_request.json"
 REQUIRED_FILES = (SCHEMA, PREPROCESS, WEIGHTS, STATISTICS, MODEL_CARD, SAMPLE_REQUEST)
+#: Files that a bundle may have too: the network as a graph, by the backend that runs it.
+GRAPHS = {"onnx": "model.onnx", "int8": "model.int8.onnx"}
+#: What `--backend` can be; `mlpipe.bundle.backends` says what they are.
+BACKENDS = ("auto", "torch", *GRAPHS)
 #: Folder of an ensemble's members, which are called 0, 1, …
 MEMBERS = "members"
 

@@ -27,7 +27,9 @@ import torch
 
 from mlpipe.arrays import Arrays
 from mlpipe.bundle.averages import mean_threshold, mean_values
+from mlpipe.bundle.backends import Backend, open_backend
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
+from mlpipe.bundle.network import Network, TorchNetwork
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
 from mlpipe.features.frame import as_frame
@@ -78,7 +80,12 @@ class Predictor(ABC):
         read: The options that the training file was read with, as a dict; None: the defaults.
         threshold: Binary: the answer is the second class where its probability is above this.
         level: Regression with an interval: the share of rows whose target it is to hold.
+
+    Attributes:
+        backend: What runs the networks, and why.
     """
+
+    backend = Backend("torch", ())
 
     def __init__(
         self,
@@ -99,29 +106,41 @@ class Predictor(ABC):
         self.codec = TargetCodec(schema.task)
 
     @staticmethod
-    def load(bundle: str | Path) -> Predictor:
+    def load(bundle: str | Path, backend: str = "torch") -> Predictor:
         """The predictor of a bundle in a folder.
+
+        Args:
+            bundle: The folder.
+            backend: What is to run its networks; see `mlpipe.bundle.backends`.
 
         Raises:
             BundleError: Names the file of the bundle that is wrong and says why.
         """
-        return Predictor.of(read_contents(bundle))
+        return Predictor.of(read_contents(bundle), backend)
 
     @staticmethod
-    def of(contents: Contents) -> Predictor:
-        """The predictor of a bundle that was read."""
+    def of(contents: Contents, backend: str = "torch") -> Predictor:
+        """The predictor of a bundle that was read; see `load`."""
+        models = contents.members if isinstance(contents, EnsembleContents) else (contents,)
+        opened = open_backend(models, backend)
+        predictors = [
+            ModelPredictor(
+                schema=model.schema,
+                preprocessor=model.preprocessor,
+                model=model.model,
+                calibration=model.calibration,
+                statistics=model.statistics,
+                version=model.version,
+                read=model.manifest.read,
+                network=network,
+            )
+            for model, network in zip(models, opened.networks, strict=True)
+        ]
+        predictor: Predictor = predictors[0]
         if isinstance(contents, EnsembleContents):
-            members = [Predictor.of(member) for member in contents.members]
-            return EnsemblePredictor(members, version=contents.version, read=contents.manifest.read)
-        return ModelPredictor(
-            schema=contents.schema,
-            preprocessor=contents.preprocessor,
-            model=contents.model,
-            calibration=contents.calibration,
-            statistics=contents.statistics,
-            version=contents.version,
-            read=contents.manifest.read,
-        )
+            predictor = EnsemblePredictor(predictors, version=contents.version, read=contents.manifest.read)
+        predictor.backend = opened
+        return predictor
 
     @abstractmethod
     def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
@@ -210,6 +229,7 @@ class ModelPredictor(Predictor):
         model: The network, on the CPU; put into evaluation mode.
         statistics, version, read: As in `Predictor`.
         calibration: What makes answers of the network's outputs.
+        network: What runs the model; None: torch.
     """
 
     def __init__(
@@ -222,12 +242,14 @@ class ModelPredictor(Predictor):
         calibration: Calibration | None = None,
         version: str = "",
         read: Mapping[str, Any] | None = None,
+        network: Network | None = None,
     ) -> None:
         self.calibration = calibration or Calibration()
         threshold, level = self.calibration.threshold, self.calibration.level
         super().__init__(schema, statistics, version, read, threshold=threshold, level=level)
         self.preprocessor = preprocessor
         self.model = model.eval()
+        self.network = network or TorchNetwork(model)
 
     def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """See `Predictor.values`."""
@@ -255,10 +277,7 @@ class ModelPredictor(Predictor):
         outputs = [np.empty((0, self.model.spec.num_outputs), np.float32)]
         with torch.inference_mode():
             for start in range(0, len(arrays), batch_size):
-                part = arrays.take(slice(start, start + batch_size))
-                logits_BKO = self.model(
-                    torch.from_numpy(part.numeric), torch.from_numpy(part.missing), torch.from_numpy(part.categorical)
-                )
+                logits_BKO = self.network(arrays.take(slice(start, start + batch_size)))
                 outputs.append(member_average(logits_BKO, kind, temperature).numpy())
         return np.concatenate(outputs)
 

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mlpipe.bundle.folder import is_bundle
-from mlpipe.bundle.manifest import MANIFEST, MEMBERS, REQUIRED_FILES
+from mlpipe.bundle.manifest import GRAPHS, MANIFEST, MEMBERS, REQUIRED_FILES
 from mlpipe.errors import BundleError
 from mlpipe.files import sync_folder
 
 #: The files of a bundle, those of an ensemble's members, and the folders between.
-_OURS = re.compile(rf"({MEMBERS}(/\d+)?|({MEMBERS}/\d+/)?({'|'.join(map(re.escape, (MANIFEST, *REQUIRED_FILES)))}))")
+_NAMES = "|".join(map(re.escape, (MANIFEST, *REQUIRED_FILES, *GRAPHS.values())))
+_OURS = re.compile(rf"({MEMBERS}(/\d+)?|({MEMBERS}/\d+/)?({_NAMES}))")
 
 
 def check_free(out: Path, *, overwrite: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from mlpipe.bundle.manifest import BACKENDS
 from mlpipe.commands.models_options import models
 from mlpipe.commands.serve_options import serve
 from mlpipe.commands.values import amount, count, port
@@ -115,6 +116,7 @@ def _predict(parser: Parser) -> None:
     parser.add_argument("--bundle", metavar="BUNDLE", required=True, help="the bundle that `mlpipe export` wrote")
     parser.add_argument("--data", metavar="FILE", required=True, help="the rows to predict")
     parser.add_argument("--out", metavar="FILE", required=True, help="the predictions: .csv, .parquet, .ndjson, …")
+    parser.add_argument("--backend", choices=BACKENDS, default="torch", help="what runs it (default: %(default)s)")
     parser.add_argument("--force", action="store_true", help="overwrite the --out FILE")
 
 
@@ -144,6 +146,10 @@ def _drift(parser: Parser) -> None:
 def _export(parser: Parser) -> None:
     parser.add_argument("--run", metavar="DIR", required=True, help="the run directory that `mlpipe fit` left")
     parser.add_argument("--out", metavar="BUNDLE", required=True, help="the folder to write")
+    parser.add_argument(
+        "--onnx", action="store_true", help="put the network into it as ONNX too, checked against torch"
+    )
+    parser.add_argument("--int8", action="store_true", help="as --onnx, and once more with weights of 8 bits")
     parser.add_argument("--force", action="store_true", help="overwrite BUNDLE")
 
 

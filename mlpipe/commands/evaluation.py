@@ -24,7 +24,7 @@ def evaluate_run(args: argparse.Namespace, part: Part) -> int:
     """Print the metrics of a part of the run's table, or of a labelled file, as a table (or JSON with `--log json`)."""
     directory = open_run(args.run)
     config = config_from_file(directory.config)
-    frame, where = _rows(directory, config, args.data, part)
+    frame, where = labelled_rows(directory, config, args.data, part)
     metrics = score(directory, frame)
     if args.log == "json":
         print(json.dumps({where: metrics}))
@@ -41,7 +41,12 @@ def score(directory: RunDirectory, frame: pl.DataFrame) -> dict[str, float]:
     return measure(logits, arrays, contents.preprocessor.target_, contents.calibration)
 
 
-def _rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Part) -> tuple[pl.DataFrame, str]:
+def labelled_rows(directory: RunDirectory, config: RunConfig, data: str | None, part: Part) -> tuple[pl.DataFrame, str]:
+    """The raw rows of a labelled file, or if there is none of a part of the run's table; and what they are called.
+
+    Raises:
+        DataError: There are none, or they are not what they have to be.
+    """
     if data is None:
         table = load_table(config.data)
         if table.frames[part].is_empty():

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         workers=args.workers,
         api_servers=args.api_servers,
         batch=args.batch,
+        backend=args.backend,
         drain=args.drain,
         name=args.name,
         keys=api_keys(args.api_keys),

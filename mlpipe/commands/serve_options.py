@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from mlpipe.bundle.manifest import BACKENDS
 from mlpipe.commands.values import amount, count, port, seconds, share, weights
 
 
@@ -40,6 +41,9 @@ def serve(parser: argparse.ArgumentParser) -> None:
 
 def _processes(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("processes")
+    group.add_argument(
+        "--backend", choices=BACKENDS, default="auto", help="what runs the model; auto measures (default: %(default)s)"
+    )
     group.add_argument(
         "--workers", metavar="N", type=count, default=1, help="processes that predict (default: %(default)s)"
     )

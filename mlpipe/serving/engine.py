@@ -65,24 +65,27 @@ class Served:
         return DriftMeter(predictor.statistics, self.rules.schema.task.kind, threshold=predictor.threshold)
 
     @classmethod
-    def of(cls, contents: Contents, name: str, checks: Checks, versions: Sequence[str] = ()) -> Served:
+    def of(
+        cls, contents: Contents, name: str, checks: Checks, backend: str = "torch", versions: Sequence[str] = ()
+    ) -> Served:
         """A bundle that was read, and tried on its sample request.
 
         Args:
             contents: Of the bundle.
             name: Under which it is served.
             checks: How strictly rows are taken.
+            backend: What is to run the network.
             versions: All that are served under the name; empty: this one.
 
         Raises:
             BundleError: It cannot answer it.
         """
-        predictor = Predictor.of(contents)
+        predictor = Predictor.of(contents, backend)
         ranges = _ranges(predictor) if checks.ranges == "error" else {}
         rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
         online = OnlinePredictor(predictor)
         documents = _documents(online, contents, name, versions or [contents.version])
-        served = cls(name, contents.version, online, rules, contents.sample_request, documents=documents)
+        served = cls(name, contents.version, online, rules, contents.sample_request, predictor.backend.name, documents)
         row = rules.pick(served.sample)
         for count in (1, 2, 8, 64):  # the first batch of a shape is slow
             for error in served.online.answer([row] * count).faults.values():

@@ -80,6 +80,7 @@ class Settings:
         workers: Processes that predict, with one thread each.
         api_servers: Processes that speak HTTP.
         batch: Requests that go through the model together, at most.
+        backend: What runs the models; see `mlpipe.bundle.backends`.
         drain: Seconds between saying that the server is not ready any more and closing its port.
         name: Under which the model is served.
         keys: API keys, one of which a client has to send; empty: none is needed.
@@ -97,6 +98,7 @@ class Settings:
     workers: int = 1
     api_servers: int = 1
     batch: int = 64
+    backend: str = "auto"
     drain: float = 1.0
     name: str = "model"
     keys: tuple[str, ...] = ()

@@ -163,6 +163,8 @@ class Supervisor:
                 child.ready = True
                 tell(child, "versions", self.versions)
                 self._versions(self.versions)
+            case "backend":
+                logger.info("Worker %d: %s", child.number, arguments[0])
             case "refused" if not self.versions:
                 raise BundleError(arguments[0])
             case "refused":

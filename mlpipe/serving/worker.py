@@ -75,6 +75,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         except BundleError as error:
             self.control.send(("refused", str(error)))
             sys.exit(1)
+        self._tell_backends(self.served)
         self.aftermath = Aftermath(self.settings)
         self.aftermath.serve(self.served, self.plan)
         if self.settings.recording is not None:
@@ -95,6 +96,12 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
             self.aftermath.serve(self.served, self.plan)
         return work(x, self.served)
 
+    def _tell_backends(self, served: Sequence[Any]) -> None:
+        """Let the supervisor log why the models run as they do: its log is the server's."""
+        for reason in (one.online.predictor.backend.reason for one in served):
+            if reason:
+                self.control.send(("backend", reason))
+
     def _obey(self) -> None:
         """Follow the supervisor's commands."""
         pending, plan = self.served, self.plan
@@ -111,6 +118,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                 except BundleError as error:
                     self.control.send(("refused", str(error)))
                 else:
+                    self._tell_backends(pending)
                     self.control.send(("loaded", [served.version for served in pending]))
             elif command == "swap":
                 self._adopted = pending, plan
@@ -133,7 +141,7 @@ def load(slots: Sequence[Slot], settings: Settings) -> list[Any]:
 
     contents = [read_contents(slot.folder) for slot in slots]
     versions = list(dict.fromkeys(one.version for one in contents))
-    found = [Served.of(one, settings.name, settings.checks, versions) for one in contents]
+    found = [Served.of(one, settings.name, settings.checks, settings.backend, versions) for one in contents]
     check_alike(found, [slot.folder for slot in slots])
     return found
 

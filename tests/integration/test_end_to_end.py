@@ -27,6 +27,8 @@ import pytest
 import yaml
 
 from mlpipe.bundle.folder import verify
+from mlpipe.bundle.manifest import BACKENDS
+from mlpipe.bundle.parity import TOLERANCES
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.cli import main
 from mlpipe.data.load import load_table
@@ -52,7 +54,8 @@ class Run:
     """What the commands left in a folder.
 
     Attributes:
-        folder: The working directory of the commands: houses.csv, houses.yaml, run/, bundle/, predictions.csv.
+        folder: The working directory of the commands: houses.csv, houses.yaml, run/, bundle/, graphs/ (a bundle with
+            ONNX graphs), predictions.csv.
         trained: What the training loop returned.
         printed: What the commands printed, by verb.
     """
@@ -128,6 +131,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "validate --run run --log json",
             "test --run run --log json",
             "export --run run --out bundle",
+            "export --run run --out graphs --int8",
             "predict --bundle bundle --data houses.csv --out predictions.csv",
         ):
             with contextlib.redirect_stdout(io.StringIO()) as output:
@@ -146,12 +150,12 @@ def parts(run: Run) -> dict[str, pl.DataFrame]:
 
 @pytest.fixture(scope="module")
 def server(run: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of `mlpipe serve bundle`."""
+    """URL of `mlpipe serve graphs --backend onnx`; `test_serving.py` has servers with torch."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log.txt"
-    command = [sys.executable, "-m", "mlpipe", "serve", "bundle", "--port", str(port)]
+    command = [sys.executable, "-m", "mlpipe", "serve", "graphs", "--backend", "onnx", "--port", str(port)]
     with log.open("wb") as handle:
         process = subprocess.Popen(command, stdout=handle, stderr=subprocess.STDOUT, cwd=run.folder)
     try:
@@ -238,11 +242,32 @@ class TestSamePredictions:
         np.testing.assert_allclose(together, run.probabilities("test"), rtol=0, atol=TOLERANCE)
         single = [post(server, row)["probabilities"]["yes"] for row in rows[:10]]
         np.testing.assert_allclose(single, run.probabilities("test")[:10], rtol=0, atol=TOLERANCE)
-        sample = json.loads((run.folder / "bundle" / "sample_request.json").read_text())
-        assert post(server, sample)["model_version"] == verify(run.folder / "bundle").version
+        sample = json.loads((run.folder / "graphs" / "sample_request.json").read_text())
+        assert post(server, sample)["model_version"] == verify(run.folder / "graphs").version
+
+    @pytest.mark.parametrize("backend", BACKENDS)
+    def test_of_the_predict_command_with_every_backend(
+        self, run: Run, parts: dict[str, pl.DataFrame], backend: str
+    ) -> None:
+        with working_in(run.folder):
+            out = f"{backend}.parquet"
+            line = f"predict --bundle graphs --data houses.csv --out {out} --backend {backend} --quiet"
+            assert main(line.split()) == 0
+            scored = pl.read_parquet(out)
+        found = parts["test"].select("id").join(scored, on="id", maintain_order="left")
+        tolerance = TOLERANCES["int8"] if backend == "int8" else TOLERANCE
+        np.testing.assert_allclose(found["probability_yes"], run.probabilities("test"), rtol=0, atol=tolerance)
 
 
 class TestWhatARunLeaves:
+    def test_an_export_says_how_near_the_graphs_are(self, run: Run) -> None:
+        validation_loss = run.trained.metrics["validation"]["log_loss"]
+        first, second, _ = run.printed["export"].splitlines()
+        for name, line in (("model.onnx", first), ("model.int8.onnx", second)):
+            assert line.startswith(f"{name}: answers differ from torch's by at most ")
+            assert line.endswith(f"instead of {validation_loss:.6g}.")
+            assert (run.folder / "graphs" / name).is_file()
+
     def test_everything_is_there(self, run: Run) -> None:
         left = set(files(run.directory))
         expected = "config.yaml env.json schema.json preprocess.json metrics.json metrics.csv calibration.json"
@@ -344,6 +369,8 @@ class TestMistakes:
             ("export --run run --out bundle", ["bundle"]),
             ("predict --bundle bundle --data picture.csv --out new.csv", ["picture.csv"]),
             ("predict --bundle bundle --data houses.csv --out predictions.csv", ["predictions.csv"]),
+            ("predict --bundle bundle --data houses.csv --out new.csv --backend onnx", ["model.onnx", "export --onnx"]),
+            ("export --run run --out graphs --onnx", ["graphs", "--force"]),
             ("predict --bundle run --data houses.csv --out new.csv", ["run", "bundle.json"]),
             ("init houses.csv --target dear", ["houses.yaml exists", "--force"]),
             ("init picture.csv --target x --out new.yaml", ["picture.csv"]),

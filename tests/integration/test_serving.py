@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,7 +23,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from mlpipe.bundle.ensemble import write_ensemble
+from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.manifest import MANIFEST, FileEntry, Manifest
+from mlpipe.bundle.onnx_export import to_onnx
 from mlpipe.bundle.predictor import Predictor
 
 
@@ -239,6 +243,28 @@ def test_a_bundle_that_only_the_worker_can_refuse_is_one_sentence(served: Any, f
     assert code == 2, output
     assert output.count("\n") == 1, output
     assert "weights.safetensors has 'extra', which the model" in output
+
+
+@pytest.mark.slow
+def test_a_backend_is_measured_and_named(served: Any, serving: Any, free_port: Any, tmp_path: Path) -> None:
+    read = read_bundle(served.bundle)
+    member = write_ensemble(
+        tmp_path / "bundle", [read], metrics={}, model_card="# One\n", graphs=[{"onnx": to_onnx(read.model)}]
+    )
+    with serving(member, tmp_path) as server:
+        server.wait_until_ready()
+        told = re.search(r"^.*Worker 0: Backend (\S+); measured: 1 row: torch", server.log.read_text(), re.MULTILINE)
+        assert told is not None, server.log.read_text()
+        status, answered = server.post(served.rows)
+        assert status == 200
+        expected = served.direct["probability_true"].to_list()
+        np.testing.assert_allclose(probabilities(answered["predictions"]), expected, rtol=0, atol=1e-5)
+        assert f'backend="{told[1]}"' in server.open(f"{server.url}/metrics")[1]
+        assert server.end(signal.SIGTERM) == 0
+    code, output = run_serve(str(served.bundle), "--port", str(free_port()), "--backend", "onnx")
+    assert code == 2, output
+    assert output.count("\n") == 1, output
+    assert "has no model.onnx; `mlpipe export --onnx` writes a bundle that has." in output
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mlpipe.bundle.format import write_bundle
+from mlpipe.bundle.onnx_export import to_int8, to_onnx
 from mlpipe.bundle.predictor import ModelPredictor
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.describe import describe_answers
@@ -114,6 +115,18 @@ def fit(kind: TaskKind, seed: int = 0) -> Fitted:
 def fitted() -> Callable[..., Fitted]:
     """A fitted model for each kind of task, made once; another seed gives other rows, and so another model."""
     return functools.cache(fit)
+
+
+@pytest.fixture(scope="session")
+def graphs(fitted: Callable[..., Fitted]) -> Callable[[TaskKind], dict[str, bytes]]:
+    """The graphs of a fitted model, made once; the first takes some seconds."""
+
+    @functools.cache
+    def export(kind: TaskKind) -> dict[str, bytes]:
+        graph = to_onnx(fitted(kind).model)
+        return {"onnx": graph, "int8": to_int8(graph)}
+
+    return export
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from mlpipe.arrays import Arrays
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.online import OnlinePredictor
@@ -72,13 +73,12 @@ def test_an_answer_that_is_not_finite_is_a_fault(binary: Any, tmp_path: Path, mo
     predictor = Predictor.load(binary.write(tmp_path / "bundle"))
     assert isinstance(predictor, ModelPredictor)
 
-    def with_nan(*arrays: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros((len(arrays[0]), 2, 1))
+    def with_nan(arrays: Arrays) -> torch.Tensor:
+        logits = torch.zeros((len(arrays), 2, 1))
         logits[2] = np.nan
         return logits
 
-    monkeypatch.setattr(predictor, "model", with_nan)
-    monkeypatch.setattr(with_nan, "spec", binary.model.spec, raising=False)
+    monkeypatch.setattr(predictor, "network", with_nan)
     answered = OnlinePredictor(predictor).answer(features(binary, 4))
     assert [str(error) for error in answered.faults.values()] == [
         "row 2: the model has no finite answer; the values are out of range"
