@@ -1,6 +1,6 @@
 """The ASGI application of an API process: paths, limits and keys; what needs the model goes through the pump.
 
-It stands before LitServe's FastAPI application, which answers what is not known here (`/docs`, `/info`). The paths that
+It stands before LitServe's FastAPI application, which answers what is not known here (`/info`). The paths that
 carry the load are plain ASGI: routing and middleware would cost more than all else that is done for a request.
 """
 
@@ -20,6 +20,7 @@ import mlpipe
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.settings import Settings
+from mlpipe.serving.webpage import is_page, webpage
 from mlpipe.serving.wire import Answer, Kind, Question
 
 logger = logging.getLogger("mlpipe.serving.access")
@@ -67,6 +68,7 @@ class Front:
     ) -> None:
         self.settings, self.pump, self.rest = settings, pump, rest
         self.metrics, self.control, self.observe = metrics, control, observe
+        self.page = webpage()
         self.draining = False
         self.versions: tuple[str, ...] = ()
         self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
@@ -94,6 +96,9 @@ class Front:
             answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
         elif path in HEALTH or route.pattern == _READY:
             answer, extra = self._health(path, self.settings.name if route.pattern == _READY else None)
+        elif is_page(path):
+            await self.page(scope, receive, send)
+            return
         elif route.kind is not None:
             answer, extra = await self._ask(route.kind, scope, headers, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
@@ -122,7 +127,7 @@ class Front:
             if not _known(headers, self._admin_keys):
                 return _sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (_CHALLENGE,)
             return None
-        if path in HEALTH:
+        if path in HEALTH or is_page(path):
             return None
         if self._keys and not _known(headers, self._keys):
             return _sentence(401, "This needs an API key: Authorization: Bearer KEY."), (_CHALLENGE,)

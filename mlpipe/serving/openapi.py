@@ -36,7 +36,9 @@ def openapi(
     ranges: Mapping[str, tuple[float, float]],
     categories: Mapping[str, Sequence[str]],
     version: str,
+    model_name: str,
     model_version: str,
+    card: str,
     level: float | None = None,
 ) -> dict[str, Any]:
     """The document, as plain JSON values.
@@ -47,7 +49,9 @@ def openapi(
         ranges: The least and the largest training value by column, as far as they are known.
         categories: The training categories by column, as far as they are known; see `mlpipe.serving.choices`.
         version: mlpipe's.
+        model_name: Under which the model is served.
         model_version: The bundle's.
+        card: The model card, Markdown; it is the document's description.
         level: Regression with an interval: the share of rows whose target it is to hold.
     """
     target = ", ".join(schema.task.target)
@@ -56,15 +60,16 @@ def openapi(
         "info": {
             "title": f"Predictions of {target}",
             "version": version,
-            "description": f"A model of the task {schema.task.kind.value}, version {model_version}, served by mlpipe. "
-            "Rows are raw: as they stand in the training file.",
+            "summary": f"A model of the task {schema.task.kind.value}, version {model_version}, "
+            f"served by mlpipe {version}.",
+            "description": card,
             "x-model-version": model_version,
         },
         "security": [{}, {"bearer": []}],
         "paths": {
             "/predict": {"post": _predict(schema, sample)},
             "/invocations": {"post": _invocations(schema, sample)},
-            **_inference_protocol(schema, sample, model_version),
+            **_inference_protocol(schema, sample, {"name": model_name, "version": model_version}),
             **_operations(),
         },
         "components": {
@@ -136,7 +141,7 @@ def _invocations(schema: Schema, sample: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model_version: str) -> dict[str, Any]:
+def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model: Mapping[str, str]) -> dict[str, Any]:
     live, ready = {"live": {"type": "boolean"}}, {"ready": {"type": "boolean"}}
     paths: dict[str, Any] = {
         "/v2": {"get": _get("server_metadata", "The server's name and version", ref("ServerMetadata"))},
@@ -146,7 +151,7 @@ def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model_version
     infer = _body(ref("InferRequest"), {"tensors": example_tensors(schema, sample)})
     named = {"name": {"type": "string"}, **ready}
     for base, suffix in (("/v2/models/{name}", ""), ("/v2/models/{name}/versions/{version}", "_of_version")):
-        parameters = [_path_parameter(name, model_version) for name in _PATH_PARAMETERS if f"{{{name}}}" in base]
+        parameters = [_path_parameter(name, model[name]) for name in model if f"{{{name}}}" in base]
         operations = {
             "": {"get": _get(f"model_metadata{suffix}", "The model's columns and outputs", ref("ModelMetadata"))},
             "/ready": {"get": _get(f"model_ready{suffix}", "Whether it can answer", _state(named), 503)},
@@ -203,10 +208,9 @@ def _state(properties: Mapping[str, JsonSchema]) -> JsonSchema:
     return {"type": "object", "properties": dict(properties), "required": list(properties)}
 
 
-def _path_parameter(name: str, model_version: str) -> dict[str, Any]:
+def _path_parameter(name: str, value: str) -> dict[str, Any]:
     parameter = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-    example = {"example": model_version} if name == "version" else {}
-    return {**parameter, "description": _PATH_PARAMETERS[name], **example}
+    return {**parameter, "description": _PATH_PARAMETERS[name], "example": value}
 
 
 def _faults(*statuses: int) -> dict[str, Any]:
