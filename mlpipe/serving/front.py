@@ -92,6 +92,9 @@ class Front:
         admin = scope["server"] is not None and scope["server"][1] == self.settings.admin_port
         if (refusal := self._refusal(scope, headers, path, admin=admin)) is not None:
             answer, extra = refusal
+        elif route.methods and scope["method"] not in route.methods:
+            answer = _sentence(405, f"This address takes {route.methods[0]}.")
+            extra = ((b"allow", ", ".join(route.methods).encode()),)
         elif route.version and route.version not in self.versions:
             answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
         elif path in HEALTH or route.pattern == _READY:
@@ -100,12 +103,12 @@ class Front:
             await self.page(scope, receive, send)
             return
         elif route.kind is not None:
-            answer, extra = await self._ask(route.kind, scope, headers, receive)
+            answer, extra = await self._ask(route.kind, headers, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
             await self._respond(send, 200, self.metrics(), b"text/plain; version=1.0.0; charset=utf-8", headers)
             return
         elif route.pattern in ("/version", "/v2", "/admin/reload"):
-            answer, extra = await self._small(route.pattern, scope)
+            answer = await self._small(route.pattern)
         else:
             await self.rest(scope, receive, send)
             return
@@ -146,16 +149,10 @@ class Front:
             told["name"] = model
         return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
 
-    async def _ask(
-        self, kind: Kind, scope: Scope, headers: dict[bytes, bytes], receive: Receive
-    ) -> tuple[Answer, Headers]:
+    async def _ask(self, kind: Kind, headers: dict[bytes, bytes], receive: Receive) -> tuple[Answer, Headers]:
         """Pass a request to a worker."""
         body = b""
-        posted = kind in (Kind.PREDICT, Kind.INVOCATIONS, Kind.INFER)
-        if scope["method"] != ("POST" if posted else "GET"):
-            allowed = "POST" if posted else "GET"
-            return _sentence(405, f"This address takes {allowed}."), ((b"allow", allowed.encode()),)
-        if posted:
+        if kind in _POSTED:
             if not _is_json(headers.get(b"content-type")):
                 return _sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
             try:
@@ -172,16 +169,14 @@ class Front:
         except WorkerLostError:
             return _sentence(502, "The process that worked on this request died; try again."), (_RETRY,)
 
-    async def _small(self, route: str, scope: Scope) -> tuple[Answer, Headers]:
+    async def _small(self, route: str) -> Answer:
         if route == "/admin/reload":
-            if scope["method"] != "POST":
-                return _sentence(405, "This address takes POST."), ((b"allow", b"POST"),)
             assert self.control is not None  # there is an admin port
             status, told = await self.control.reload()
-            return Answer(status, orjson.dumps(told)), ()
+            return Answer(status, orjson.dumps(told))
         if route == "/version":
-            return Answer(200, orjson.dumps({"mlpipe": mlpipe.__version__})), ()
-        return Answer(200, orjson.dumps({"name": "mlpipe", "version": mlpipe.__version__, "extensions": []})), ()
+            return Answer(200, orjson.dumps({"mlpipe": mlpipe.__version__}))
+        return Answer(200, orjson.dumps({"name": "mlpipe", "version": mlpipe.__version__, "extensions": []}))
 
     async def _respond(
         self,
@@ -225,20 +220,26 @@ class _Route:
         pattern: Of the path, of which there are few; in metrics and logs.
         kind: What a worker is asked; None: nothing.
         version: The version that the path names, or empty.
+        methods: That it takes; empty: another application decides that.
     """
 
     pattern: str
     kind: Kind | None = None
     version: str = ""
+    methods: tuple[str, ...] = ("GET", "HEAD")
 
 
+_POST = ("POST",)
+#: Questions that have a body.
+_POSTED = frozenset({Kind.PREDICT, Kind.INVOCATIONS, Kind.INFER})
 _ROUTES = {
     "/openapi.json": _Route("/openapi.json", Kind.OPENAPI),
-    "/predict": _Route("/predict", Kind.PREDICT),
-    "/invocations": _Route("/invocations", Kind.INVOCATIONS),
-    **{path: _Route(path) for path in ("/metrics", "/version", "/v2", "/admin/reload", *sorted(HEALTH))},
+    "/predict": _Route("/predict", Kind.PREDICT, methods=_POST),
+    "/invocations": _Route("/invocations", Kind.INVOCATIONS, methods=_POST),
+    "/admin/reload": _Route("/admin/reload", methods=_POST),
+    **{path: _Route(path) for path in ("/metrics", "/version", "/v2", *sorted(HEALTH))},
 }
-_OTHER = _Route("other")
+_OTHER = _Route("other", methods=())
 _READY = "/v2/models/{model}/ready"
 
 
@@ -255,7 +256,7 @@ def _route(path: str, model: str) -> _Route:
         case "":
             return _Route("/v2/models/{model}", Kind.MODEL, version)
         case "infer":
-            return _Route("/v2/models/{model}/infer", Kind.INFER, version)
+            return _Route("/v2/models/{model}/infer", Kind.INFER, version, _POST)
         case "ready":
             return _Route(_READY, None, version)
     return _OTHER

@@ -16,6 +16,8 @@ from mlpipe.serving.components import ref, schemas
 FAULTS = {
     400: "The request is not HTTP as the server understands it.",
     401: "The key is missing or wrong.",
+    404: "There is no such model, or no such version of it.",
+    405: "The address takes another method, which `Allow` names.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     415: "The body's type or encoding is not JSON.",
@@ -25,7 +27,8 @@ FAULTS = {
     503: "Not ready, or too busy; come back after `Retry-After` seconds.",
     504: "The answer took too long.",
 }
-_OF_ANY_REQUEST = (401, 429)
+_OF_ANY_REQUEST = (401, 405, 429)
+_OF_A_PREDICTION = tuple(status for status in FAULTS if status != 404)
 _PATH_PARAMETERS = {"name": "The model's name.", "version": "The model's version, as in `model_version`."}
 
 
@@ -153,8 +156,8 @@ def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model: Mappin
     for base, suffix in (("/v2/models/{name}", ""), ("/v2/models/{name}/versions/{version}", "_of_version")):
         parameters = [_path_parameter(name, model[name]) for name in model if f"{{{name}}}" in base]
         operations = {
-            "": {"get": _get(f"model_metadata{suffix}", "The model's columns and outputs", ref("ModelMetadata"))},
-            "/ready": {"get": _get(f"model_ready{suffix}", "Whether it can answer", _state(named), 503)},
+            "": {"get": _get(f"model_metadata{suffix}", "The model's columns and outputs", ref("ModelMetadata"), 404)},
+            "/ready": {"get": _get(f"model_ready{suffix}", "Whether it can answer", _state(named), 404, 503)},
             "/infer": {
                 "post": _post(
                     f"infer{suffix}",
@@ -162,6 +165,7 @@ def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model: Mappin
                     infer,
                     "A tensor for each output.",
                     ref("InferResponse"),
+                    404,
                 )
             },
         }
@@ -181,12 +185,14 @@ def _operations() -> dict[str, Any]:
     }
 
 
-def _post(name: str, summary: str, body: JsonSchema, described: str, answer: JsonSchema) -> dict[str, Any]:
+def _post(
+    name: str, summary: str, body: JsonSchema, described: str, answer: JsonSchema, *faults: int
+) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
         "requestBody": body,
-        "responses": {"200": _content(described, answer, "application/json"), **_faults(*FAULTS)},
+        "responses": {"200": _content(described, answer, "application/json"), **_faults(*_OF_A_PREDICTION, *faults)},
     }
 
 
@@ -214,10 +220,10 @@ def _path_parameter(name: str, value: str) -> dict[str, Any]:
 
 
 def _faults(*statuses: int) -> dict[str, Any]:
-    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
 
 
 def _fault(status: int, sentence: str) -> dict[str, Any]:
     fault = _content(sentence, ref("Error"), "application/json")
-    header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    header = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}.get(status)
     return fault if header is None else {**fault, "headers": {header: {"schema": {"type": "string"}}}}

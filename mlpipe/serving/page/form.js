@@ -27,7 +27,7 @@ function makeField(name, schema, sample, id) {
     element("label", { for: id }, name),
     input,
     ...more,
-    element("small", { id: `${id}-hint` }, schema.description),
+    element("small", { id: `${id}-hint` }, choices ? "" : schema.description),
     range,
     fault,
   );
