@@ -12,12 +12,13 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 FILES = Path(__file__).with_name("page")
+_FILES = StaticFiles(directory=FILES)
 #: Nothing but the server's own files and answers, no script in markup, no frame; and in browsers that know Trusted
 #: Types, no text that becomes markup.
 POLICY = (
@@ -45,14 +46,14 @@ def is_page(path: str) -> bool:
 
 def webpage() -> Starlette:
     """The application that answers them."""
-    routes = [Route("/", _index), Route("/docs", _docs), Mount("/page", StaticFiles(directory=FILES))]
+    routes = [Route("/", _index), Route("/docs", _docs), Mount("/page", _FILES)]
     application = Starlette(routes=routes)
     application.add_middleware(_Headers)
     return application
 
 
-async def _index(_: Request) -> Response:
-    return FileResponse(FILES / "index.html")
+async def _index(request: Request) -> Response:
+    return await _FILES.get_response("index.html", request.scope)
 
 
 async def _docs(_: Request) -> Response:

@@ -25,7 +25,11 @@ def test_answers_are_as_documented(served: Any, serving: Any, tmp_path: Path) ->
         ]
         program = Path(sys.executable).with_name("schemathesis")
         run = subprocess.run(
-            [program, "run", f"{server.url}/openapi.json", *arguments], capture_output=True, text=True, cwd=tmp_path, check=False
+            [program, "run", f"{server.url}/openapi.json", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            check=False,
         )
         assert run.returncode == 0, run.stdout + run.stderr
         assert "Tested: 15" in run.stdout

@@ -10,11 +10,11 @@ import { ask, useKey } from "./server.js";
 const find = (id) => document.getElementById(id);
 const BODY = ["body"];
 
-async function start() {
+async function start(given = false) {
   const { status, body } = await ask("/openapi.json");
   find("trouble").hidden = status === 200 || status === 401;
   find("trouble").textContent = find("trouble").hidden ? "" : body.detail;
-  if (status === 401) askForKey();
+  if (status === 401) askForKey(given ? body.detail : "");
   if (status === 200) show(body);
 }
 
@@ -76,6 +76,6 @@ find("key").onsubmit = (event) => {
   event.preventDefault();
   useKey(find("key-field").value);
   find("key").hidden = true;
-  start();
+  start(true);
 };
 start();
