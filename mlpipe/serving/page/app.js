@@ -10,6 +10,7 @@ import { ask, useKey } from "./server.js";
 const find = (id) => document.getElementById(id);
 const BODY = ["body"];
 
+/** @param {boolean} given Whether a key was just given, which may be wrong. */
 async function start(given = false) {
   const { status, body } = await ask("/openapi.json");
   find("trouble").hidden = status === 200 || status === 401;
@@ -49,9 +50,12 @@ async function predict(fields, schema, version) {
   const { status, body } = await ask("/predict", row);
   find("row").removeAttribute("aria-busy");
   fields.forEach((field) => field.fault(""));
-  if (status === 200) find("answer").replaceChildren(...drawAnswer(body, schema, version, row));
-  else showFaults(status, body.detail, fields);
-  if (status === 200) find("answer").scrollIntoView({ block: "nearest" });
+  if (status !== 200) {
+    showFaults(status, body.detail, fields);
+    return;
+  }
+  find("answer").replaceChildren(...drawAnswer(body, schema, version, row));
+  find("answer").scrollIntoView({ block: "nearest" });
 }
 
 /** Faults of fields at their fields, all others where the answer would be. */

@@ -7,7 +7,8 @@ import { element } from "./dom.js";
  * A field for each column.
  *
  * @param {object} row The schema.
- * @returns {{name: string, node: Element, read: () => any, fault: (message: string) => void}[]}
+ * @returns {{name: string, node: Element, read: () => any, fault: (message: string) => void, focus: () => void,
+ *   refresh: () => void}[]} `read` gives the value as JSON has it; `refresh` is for when it has changed.
  */
 export function makeFields(row) {
   const [sample] = row.examples;
@@ -33,8 +34,8 @@ function makeField(name, schema, sample, id) {
   );
   const show = (message) => {
     fault.textContent = message;
-    input.toggleAttribute("aria-invalid", message !== "");
     if (message) input.setAttribute("aria-invalid", "true");
+    else input.removeAttribute("aria-invalid");
   };
   const refresh = () => {
     const [low, high] = schema["x-training-range"] ?? [-Infinity, Infinity];
