@@ -1,4 +1,4 @@
-"""What the server answers without a worker: its web page, refusals, and which methods an address takes."""
+"""The web page as it is served, and what an address answers to other methods than its own; no worker is there."""
 
 from __future__ import annotations
 
