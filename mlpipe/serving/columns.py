@@ -94,11 +94,6 @@ def range_words(extent: tuple[float, float]) -> str:
     return " to ".join(f"{bound:.10g}" for bound in extent)
 
 
-def numeric_categories(column: Column) -> bool:
-    """Whether the categories of a column are numbers in the training file."""
-    return column.dtype.startswith(("Int", "UInt", "Float", "Decimal"))
-
-
 def samples_of(features: Sequence[Column], sample: Mapping[str, Any]) -> dict[str, Any]:
     """The sample row, every feature in the schema's order; null where it has none."""
     return {column.name: sample.get(column.name) for column in features}

@@ -77,8 +77,8 @@ def _questions(
             {**fields, **ignored},
             *ignored,
             additionalProperties=False,
-            description="Every feature has to be given; null is a value. Values outside of what training has seen are "
-            "answered too.",
+            description="Raw: as it stands in the training file. Every feature has to be given; null is a value. "
+            "Values outside of what training has seen are answered too.",
             examples=[values],
         ),
         "Values": {

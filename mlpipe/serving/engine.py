@@ -18,7 +18,8 @@ import orjson
 
 import mlpipe
 from mlpipe.bundle.ensemble import Contents
-from mlpipe.bundle.manifest import SAMPLE_REQUEST, SCHEMA, refuse
+from mlpipe.bundle.folder import read_file
+from mlpipe.bundle.manifest import MODEL_CARD, SAMPLE_REQUEST, SCHEMA, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.features.drift import DriftMeter
@@ -167,15 +168,18 @@ def _documents(
     """What a version says of itself."""
     predictor = online.predictor
     schema, version = predictor.schema, contents.version
+    card = read_file(contents.folder, contents.manifest, MODEL_CARD).decode()
 
-    def page() -> dict[str, Any]:
+    def document() -> dict[str, Any]:
         return openapi(
             schema,
             sample=contents.sample_request,
             ranges=_ranges(predictor),
             categories=categories_of(*online.preprocessors),
             version=mlpipe.__version__,
+            model_name=name,
             model_version=version,
+            card=card,
             level=predictor.level,
         )
 
@@ -183,7 +187,7 @@ def _documents(
         return inference.metadata(schema, name, versions, interval=predictor.level is not None)
 
     return {
-        Kind.OPENAPI: lambda: Answer(200, orjson.dumps(page())),
+        Kind.OPENAPI: lambda: Answer(200, orjson.dumps(document())),
         Kind.MODEL: lambda: Answer(200, orjson.dumps(model())),
     }
 

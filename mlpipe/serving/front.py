@@ -1,6 +1,6 @@
 """The ASGI application of an API process: paths, limits and keys; what needs the model goes through the pump.
 
-It stands before LitServe's FastAPI application, which answers what is not known here (`/docs`, `/info`). The paths that
+It stands before LitServe's FastAPI application, which answers what is not known here (`/info`). The paths that
 carry the load are plain ASGI: routing and middleware would cost more than all else that is done for a request.
 """
 
@@ -12,7 +12,6 @@ import logging
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -20,8 +19,10 @@ import orjson
 import mlpipe
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
+from mlpipe.serving.routes import HEALTH, READY, ROWS, Route, find
 from mlpipe.serving.settings import Settings
 from mlpipe.serving.traffic import Router
+from mlpipe.serving.webpage import is_page, webpage
 from mlpipe.serving.wire import Answer, Kind, Question
 
 logger = logging.getLogger("mlpipe.serving.access")
@@ -35,10 +36,6 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _JSON = b"application/json"
 _ID, _LONGEST_ID = b"x-request-id", 256
-#: What has rows in its body.
-_ROWS = frozenset({Kind.PREDICT, Kind.INVOCATIONS, Kind.INFER})
-#: Paths that are answered without a key: whoever looks after the server has to know how it is.
-HEALTH = frozenset({"/v2/health/live", "/v2/health/ready", "/health", "/ping"})
 _RETRY = (b"retry-after", b"1")
 
 
@@ -72,6 +69,7 @@ class Front:
     ) -> None:
         self.settings, self.pump, self.rest = settings, pump, rest
         self.metrics, self.control, self.observe = metrics, control, observe
+        self.page = webpage()
         self.draining = False
         self.versions: tuple[str, ...] = ()
         self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
@@ -95,22 +93,28 @@ class Front:
         request_id = headers[_ID] = headers.get(_ID, b"")[:_LONGEST_ID] or secrets.token_hex(16).encode()
         slot = 0
         extra: Headers = ()
-        route = _route(path, self.settings.name)
+        route = find(path, self.settings.name)
         admin = scope["server"] is not None and scope["server"][1] == self.settings.admin_port
         if (refusal := self._refusal(scope, headers, path, admin=admin)) is not None:
             answer, extra = refusal
+        elif route.methods and scope["method"] not in route.methods:
+            answer = _sentence(405, f"This address takes {route.methods[0]}.")
+            extra = ((b"allow", ", ".join(route.methods).encode()),)
         elif route.version and route.version not in self.versions:
             answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
-        elif path in HEALTH or route.pattern == _READY:
-            answer, extra = self._health(path, self.settings.name if route.pattern == _READY else None)
+        elif path in HEALTH or route.pattern == READY:
+            answer, extra = self._health(path, self.settings.name if route.pattern == READY else None)
+        elif is_page(path):
+            await self.page(scope, receive, send)
+            return
         elif route.kind is not None:
             slot = self._slot(route, request_id)
-            answer, extra = await self._ask(route.kind, slot, scope, headers, receive)
+            answer, extra = await self._ask(route.kind, slot, headers, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
             await self._respond(send, 200, self.metrics(), b"text/plain; version=1.0.0; charset=utf-8", headers)
             return
         elif route.pattern in ("/version", "/v2", "/admin/reload"):
-            answer, extra = await self._small(route.pattern, scope)
+            answer = await self._small(route.pattern)
         else:
             await self.rest(scope, receive, send)
             return
@@ -132,7 +136,7 @@ class Front:
             if not _known(headers, self._admin_keys):
                 return _sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (_CHALLENGE,)
             return None
-        if path in HEALTH:
+        if path in HEALTH or is_page(path):
             return None
         if self._keys and not _known(headers, self._keys):
             return _sentence(401, "This needs an API key: Authorization: Bearer KEY."), (_CHALLENGE,)
@@ -151,22 +155,18 @@ class Front:
             told["name"] = model
         return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
 
-    def _slot(self, route: _Route, request_id: bytes) -> int:
+    def _slot(self, route: Route, request_id: bytes) -> int:
         """The version that answers."""
         if route.version:
             return self.versions.index(route.version)
-        return self._router(request_id) if route.kind in _ROWS else 0
+        return self._router(request_id) if route.kind in ROWS else 0
 
     async def _ask(
-        self, kind: Kind, slot: int, scope: Scope, headers: dict[bytes, bytes], receive: Receive
+        self, kind: Kind, slot: int, headers: dict[bytes, bytes], receive: Receive
     ) -> tuple[Answer, Headers]:
         """Pass a request to a worker."""
         body = b""
-        posted = kind in _ROWS
-        if scope["method"] != ("POST" if posted else "GET"):
-            allowed = "POST" if posted else "GET"
-            return _sentence(405, f"This address takes {allowed}."), ((b"allow", allowed.encode()),)
-        if posted:
+        if kind in ROWS:
             if not _is_json(headers.get(b"content-type")):
                 return _sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
             try:
@@ -183,16 +183,14 @@ class Front:
         except WorkerLostError:
             return _sentence(502, "The process that worked on this request died; try again."), (_RETRY,)
 
-    async def _small(self, route: str, scope: Scope) -> tuple[Answer, Headers]:
+    async def _small(self, route: str) -> Answer:
         if route == "/admin/reload":
-            if scope["method"] != "POST":
-                return _sentence(405, "This address takes POST."), ((b"allow", b"POST"),)
             assert self.control is not None  # there is an admin port
             status, told = await self.control.reload()
-            return Answer(status, orjson.dumps(told)), ()
+            return Answer(status, orjson.dumps(told))
         if route == "/version":
-            return Answer(200, orjson.dumps({"mlpipe": mlpipe.__version__})), ()
-        return Answer(200, orjson.dumps({"name": "mlpipe", "version": mlpipe.__version__, "extensions": []})), ()
+            return Answer(200, orjson.dumps({"mlpipe": mlpipe.__version__}))
+        return Answer(200, orjson.dumps({"name": "mlpipe", "version": mlpipe.__version__, "extensions": []}))
 
     async def _respond(
         self,
@@ -224,50 +222,6 @@ class Front:
 
 
 _CHALLENGE = (b"www-authenticate", b"Bearer")
-
-
-@dataclass(frozen=True)
-class _Route:
-    """What a path means.
-
-    Attributes:
-        pattern: Of the path, of which there are few; in metrics and logs.
-        kind: What a worker is asked; None: nothing.
-        version: The version that the path names, or empty.
-    """
-
-    pattern: str
-    kind: Kind | None = None
-    version: str = ""
-
-
-_ROUTES = {
-    "/openapi.json": _Route("/openapi.json", Kind.OPENAPI),
-    "/predict": _Route("/predict", Kind.PREDICT),
-    "/invocations": _Route("/invocations", Kind.INVOCATIONS),
-    **{path: _Route(path) for path in ("/metrics", "/version", "/v2", "/admin/reload", *sorted(HEALTH))},
-}
-_OTHER = _Route("other")
-_READY = "/v2/models/{model}/ready"
-
-
-def _route(path: str, model: str) -> _Route:
-    if (known := _ROUTES.get(path)) is not None:
-        return known
-    head, _, tail = path.removeprefix("/v2/models/").partition("/")
-    if not path.startswith("/v2/models/") or head != model:
-        return _OTHER
-    version = ""
-    if tail.startswith("versions/"):
-        version, _, tail = tail.removeprefix("versions/").partition("/")
-    match tail:
-        case "":
-            return _Route("/v2/models/{model}", Kind.MODEL, version)
-        case "infer":
-            return _Route("/v2/models/{model}/infer", Kind.INFER, version)
-        case "ready":
-            return _Route(_READY, None, version)
-    return _OTHER
 
 
 def _known(headers: dict[bytes, bytes], keys: list[bytes]) -> bool:

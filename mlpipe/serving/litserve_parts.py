@@ -21,8 +21,11 @@ from mlpipe.serving.worker import BundleAPI
 
 
 def application(api: BundleAPI) -> App:
-    """LitServe's application, which answers what mlpipe's does not: `/docs` and `/info`."""
-    return cast(App, LitServer(api, accelerator="cpu").app)
+    """LitServe's application, which answers what mlpipe's does not: `/info`.
+
+    Its `/docs` would load scripts from the internet; there is `mlpipe.serving.webpage`.
+    """
+    return cast(App, LitServer(api, accelerator="cpu", disable_openapi_url=True).app)
 
 
 def start_worker(api: BundleAPI, number: int) -> BaseProcess:

@@ -16,6 +16,8 @@ from mlpipe.serving.components import ref, schemas
 FAULTS = {
     400: "The request is not HTTP as the server understands it.",
     401: "The key is missing or wrong.",
+    404: "There is no such model, or no such version of it.",
+    405: "The address takes another method, which `Allow` names.",
     408: "The body took too long to arrive.",
     413: "The body is too large.",
     415: "The body's type or encoding is not JSON.",
@@ -25,7 +27,8 @@ FAULTS = {
     503: "Not ready, or too busy; come back after `Retry-After` seconds.",
     504: "The answer took too long.",
 }
-_OF_ANY_REQUEST = (401, 429)
+_OF_ANY_REQUEST = (401, 405, 429)
+_OF_A_PREDICTION = tuple(status for status in FAULTS if status != 404)
 _PATH_PARAMETERS = {"name": "The model's name.", "version": "The model's version, as in `model_version`."}
 
 
@@ -36,7 +39,9 @@ def openapi(
     ranges: Mapping[str, tuple[float, float]],
     categories: Mapping[str, Sequence[str]],
     version: str,
+    model_name: str,
     model_version: str,
+    card: str,
     level: float | None = None,
 ) -> dict[str, Any]:
     """The document, as plain JSON values.
@@ -47,7 +52,9 @@ def openapi(
         ranges: The least and the largest training value by column, as far as they are known.
         categories: The training categories by column, as far as they are known; see `mlpipe.serving.choices`.
         version: mlpipe's.
+        model_name: Under which the model is served.
         model_version: The bundle's.
+        card: The model card, Markdown; it is the document's description.
         level: Regression with an interval: the share of rows whose target it is to hold.
     """
     target = ", ".join(schema.task.target)
@@ -56,15 +63,16 @@ def openapi(
         "info": {
             "title": f"Predictions of {target}",
             "version": version,
-            "description": f"A model of the task {schema.task.kind.value}, version {model_version}, served by mlpipe. "
-            "Rows are raw: as they stand in the training file.",
+            "summary": f"A model of the task {schema.task.kind.value}, version {model_version}, "
+            f"served by mlpipe {version}.",
+            "description": card,
             "x-model-version": model_version,
         },
         "security": [{}, {"bearer": []}],
         "paths": {
             "/predict": {"post": _predict(schema, sample)},
             "/invocations": {"post": _invocations(schema, sample)},
-            **_inference_protocol(schema, sample, model_version),
+            **_inference_protocol(schema, sample, {"name": model_name, "version": model_version}),
             **_operations(),
         },
         "components": {
@@ -136,7 +144,7 @@ def _invocations(schema: Schema, sample: Mapping[str, Any]) -> dict[str, Any]:
     )
 
 
-def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model_version: str) -> dict[str, Any]:
+def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model: Mapping[str, str]) -> dict[str, Any]:
     live, ready = {"live": {"type": "boolean"}}, {"ready": {"type": "boolean"}}
     paths: dict[str, Any] = {
         "/v2": {"get": _get("server_metadata", "The server's name and version", ref("ServerMetadata"))},
@@ -146,10 +154,10 @@ def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model_version
     infer = _body(ref("InferRequest"), {"tensors": example_tensors(schema, sample)})
     named = {"name": {"type": "string"}, **ready}
     for base, suffix in (("/v2/models/{name}", ""), ("/v2/models/{name}/versions/{version}", "_of_version")):
-        parameters = [_path_parameter(name, model_version) for name in _PATH_PARAMETERS if f"{{{name}}}" in base]
+        parameters = [_path_parameter(name, model[name]) for name in model if f"{{{name}}}" in base]
         operations = {
-            "": {"get": _get(f"model_metadata{suffix}", "The model's columns and outputs", ref("ModelMetadata"))},
-            "/ready": {"get": _get(f"model_ready{suffix}", "Whether it can answer", _state(named), 503)},
+            "": {"get": _get(f"model_metadata{suffix}", "The model's columns and outputs", ref("ModelMetadata"), 404)},
+            "/ready": {"get": _get(f"model_ready{suffix}", "Whether it can answer", _state(named), 404, 503)},
             "/infer": {
                 "post": _post(
                     f"infer{suffix}",
@@ -157,6 +165,7 @@ def _inference_protocol(schema: Schema, sample: Mapping[str, Any], model_version
                     infer,
                     "A tensor for each output.",
                     ref("InferResponse"),
+                    404,
                 )
             },
         }
@@ -176,12 +185,14 @@ def _operations() -> dict[str, Any]:
     }
 
 
-def _post(name: str, summary: str, body: JsonSchema, described: str, answer: JsonSchema) -> dict[str, Any]:
+def _post(
+    name: str, summary: str, body: JsonSchema, described: str, answer: JsonSchema, *faults: int
+) -> dict[str, Any]:
     return {
         "operationId": name,
         "summary": summary,
         "requestBody": body,
-        "responses": {"200": _content(described, answer, "application/json"), **_faults(*FAULTS)},
+        "responses": {"200": _content(described, answer, "application/json"), **_faults(*_OF_A_PREDICTION, *faults)},
     }
 
 
@@ -203,17 +214,16 @@ def _state(properties: Mapping[str, JsonSchema]) -> JsonSchema:
     return {"type": "object", "properties": dict(properties), "required": list(properties)}
 
 
-def _path_parameter(name: str, model_version: str) -> dict[str, Any]:
+def _path_parameter(name: str, value: str) -> dict[str, Any]:
     parameter = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-    example = {"example": model_version} if name == "version" else {}
-    return {**parameter, "description": _PATH_PARAMETERS[name], **example}
+    return {**parameter, "description": _PATH_PARAMETERS[name], "example": value}
 
 
 def _faults(*statuses: int) -> dict[str, Any]:
-    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
+    return {str(status): {"$ref": f"#/components/responses/{status}"} for status in sorted(statuses)}
 
 
 def _fault(status: int, sentence: str) -> dict[str, Any]:
     fault = _content(sentence, ref("Error"), "application/json")
-    header = {401: "WWW-Authenticate", 429: "Retry-After", 503: "Retry-After"}.get(status)
+    header = {401: "WWW-Authenticate", 405: "Allow", 429: "Retry-After", 503: "Retry-After"}.get(status)
     return fault if header is None else {**fault, "headers": {header: {"schema": {"type": "string"}}}}

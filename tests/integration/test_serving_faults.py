@@ -417,7 +417,7 @@ def test_everything_but_health_needs_a_key(limited: Any, served: Any, headers: d
     body = json.dumps(served.rows[1]).encode()
     json_headers = {"Content-Type": "application/json", **headers}
     assert limited.open(urllib.request.Request(f"{limited.url}/predict", body, json_headers))[0] == status
-    for path in ("/metrics", "/docs", "/version", "/v2", "/info"):
+    for path in ("/metrics", "/openapi.json", "/version", "/v2", "/info"):
         assert limited.open(urllib.request.Request(f"{limited.url}{path}", headers=headers))[0] == status, path
     for path in ("/v2/health/live", "/v2/health/ready", "/ping", "/health"):
         assert limited.status(path) == 200
