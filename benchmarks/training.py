@@ -33,12 +33,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mlpipe.arrays import Arrays
 from mlpipe.data.batches import Batch, TensorBatches
+from mlpipe.memory import KEPT, MAPPED_ABOVE, keep_freed_memory
 from mlpipe.models import Transformer, TransformerConfig, member_loss
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, TaskKind
 from mlpipe.training.callbacks import EMAWeights, ReproducibleSteps, StopOnNonFiniteLoss
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.loop import quiet_lightning
-from mlpipe.training.memory import KEPT, MAPPED_ABOVE, keep_freed_memory
 from mlpipe.training.module import TabularModule
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
 

@@ -7,6 +7,7 @@ import logging
 import signal
 
 from mlpipe.errors import how_many
+from mlpipe.memory import keep_freed_memory
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +19,7 @@ def run(args: argparse.Namespace) -> int:
     # Polars puts a handler of its own before Python's, which leaves its engine in the midst of our callbacks; on a busy
     # machine that once never ended. Set anew, Python's is the only one.
     signal.signal(signal.SIGINT, signal.getsignal(signal.SIGINT))
+    keep_freed_memory()
     predictor = Predictor.load(args.bundle, args.backend)
     if predictor.backend.reason:
         logger.info(predictor.backend.reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -218,8 +218,11 @@ class TargetCodec:
         return (ids - FIRST_CATEGORY_ID).cast(pl.Int64).to_numpy(writable=True)
 
 
+@lru_cache(maxsize=10_000, typed=True)
 def label_text(label: Label) -> str:
     """The canonical text of a class label, as in the names of the probability columns.
+
+    A server asks for that of every answer; a frame for each would take longer than the network.
 
     Examples:
         >>> [label_text(label) for label in (True, 1, 1.0, 0.5, " yes")]

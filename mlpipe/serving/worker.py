@@ -26,6 +26,7 @@ from litserve import LitAPI
 from litserve.loops.base import LitLoop
 
 from mlpipe.errors import BundleError
+from mlpipe.memory import keep_freed_memory
 from mlpipe.serving.settings import Settings, Slot
 from mlpipe.serving.wire import HELLO, Frames, Question, pack_answers, unpack_questions
 
@@ -69,6 +70,7 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
         from mlpipe.serving.aftermath import Aftermath
 
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
+        keep_freed_memory()
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
         try:
             self.served = load(self.plan, self.settings)

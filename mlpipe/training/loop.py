@@ -29,6 +29,7 @@ from mlpipe.data.load import PARTS, Part
 from mlpipe.errors import ConfigError, how_many
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.statistics import Statistics
+from mlpipe.memory import keep_freed_memory
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
@@ -41,7 +42,6 @@ from mlpipe.training.callbacks import (
     StopOnNonFiniteLoss,
 )
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.memory import keep_freed_memory
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, fit_calibration, measure

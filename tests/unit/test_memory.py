@@ -8,12 +8,12 @@ import sys
 
 import pytest
 
-from mlpipe.training.memory import keep_freed_memory
+from mlpipe.memory import keep_freed_memory
 
 CODE = """
 import resource
 import numpy as np
-from mlpipe.training.memory import keep_freed_memory
+from mlpipe.memory import keep_freed_memory
 if {keep}:
     assert keep_freed_memory()
 def faults():
