@@ -29,7 +29,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import polars as pl
-from accuracy_report import as_markdown
+from accuracy_report import DEFAULT, as_markdown
 from lightning.pytorch.callbacks import Callback
 from records import Floats, Key, Record, Store, machine, row_losses
 from tables import TABLES
@@ -45,7 +45,6 @@ from mlpipe.training.parser import parse_config
 
 HERE = Path(__file__).resolve().parent
 PRESETS = HERE.parent / "configs" / "presets"
-DEFAULT = "default"
 CONTESTANTS = (OURS, *BASELINES)
 USUAL = (OURS, "linear", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost", "realmlp", "tabm")
 PARTS = ("train", "validation", "test")

@@ -22,6 +22,7 @@ import numpy as np
 from records import Floats, Key, Record, Store
 from tables import PUBLISHED, TABLES
 
+from mlpipe.errors import how_many
 from mlpipe.research.baselines.run import OURS
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 
@@ -252,14 +253,14 @@ def _notes(found: Standings, records: Sequence[Record]) -> list[str]:
     shown = [standing for by_label in found.values() for standing in by_label.values()]
     ours = sorted({len(s.records) for s in shown if s.records[0].key.contestant == OURS})
     others = sorted({len(s.records) for s in shown if s.records[0].key.contestant != OURS})
-    notes = []
+    notes = ["Normalised score: 1 for the best on a table, 0 for the median or worse."]
     if ours:
-        notes.append(f"Ours: mean and standard deviation over {_listed(ours)} seeds.")
+        notes.append(f"Ours: mean and standard deviation over {_seeds(ours)}.")
     if others:
-        notes.append(f"The others: {_listed(others)}.")
-    machines = sorted({f"{r.machine['cpu']} ({r.machine['threads']} threads)" for r in records if r.machine})
+        notes.append(f"The others: {_seeds(others)}.")
+    machines = sorted({f"{r.machine['cpu']}, {how_many(r.machine['threads'], 'thread')}" for r in records if r.machine})
     if machines:
-        notes.append(f"Trained on: {', '.join(machines)}.")
+        notes.append(f"Trained on: {'; '.join(machines)}.")
     shared = sum(bool(r.machine.get("shared")) for r in records)
     if shared:
         notes.append(f"Other work ran beside {shared} of the {len(records)} trainings: their seconds are too many.")
@@ -276,8 +277,8 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if value < 10 else f"{value:.2f}"
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return " or ".join(map(str, numbers))
+def _seeds(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers)) + (" seed" if numbers[-1] == 1 else " seeds")
 
 
 def _row(*cells: str) -> str:
