@@ -1,74 +1,132 @@
-"""The shipped default config beside other libraries' defaults on public tables, on the same rows.
+"""Ours beside other libraries' defaults on public tables, on the same rows.
 
-    python benchmarks/accuracy.py --data FOLDER [--sets adult california] [--seeds 0 1 2] [--baselines lightgbm ...]
-        [dotted overrides]
+    python benchmarks/accuracy.py --data FOLDER [--fetch] [--tables adult churn] [--contestants mlpipe lightgbm]
+        [--preset default] [--seeds 3] [--again]
 
-FOLDER holds the tables as published, a folder each; `benchmarks/tables.py` names them and says how they are cut. Ours
-is trained once for each seed; the baselines of `mlpipe baselines` (`pip install 'mlpipe[baselines]'`) once, as trees
-differ little by seed. Compared are, on the test rows: the mean over the seeds; wins and losses by a paired bootstrap
-over test rows between the model of our first seed and the baseline (a tie where zero lies within 95 % of the
-differences); the normalised score, 1 for the best of all models on a table and 0 for the median one or worse; and the
-mean rank. Seconds are those of the fit on this machine, features of ours included. Writes results/accuracy.{json,md};
-a table that is not there is told and left out.
+FOLDER holds the tables as published, a folder each; `benchmarks/tables.py` names them and says how they are cut. Where
+one is not there it is told and left out; `--fetch` downloads those with a known address first. Ours is trained by the
+shipped defaults, or by a preset of `configs/presets`, nothing set by table, once for each seed; the baselines are those
+of `mlpipe baselines` (`pip install 'mlpipe[baselines]'`).
+
+Results accumulate in results/accuracy.json: what is there is not measured again, unless `--again` asks for it or our
+recipe is another by now. Ctrl-C keeps what is complete. results/accuracy.md is written from all records after each
+table; `accuracy_report.py` says what its columns are.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from tables import PUBLISHED, TABLES
+from accuracy_report import DEFAULT, as_markdown
+from lightning.pytorch.callbacks import Callback
+from records import Floats, Key, Record, Store, machine, row_losses
+from tables import TABLES
 
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import Table, load_table
-from mlpipe.research.baselines.registry import BASELINES
-from mlpipe.research.baselines.run import iter_baselines
+from mlpipe.errors import MlpipeError
+from mlpipe.research.baselines.registry import BASELINES, absent, absent_sentence
+from mlpipe.research.baselines.run import OURS, iter_baselines
 from mlpipe.schema import TaskKind
 from mlpipe.training.loop import train
-from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.parser import parse_config
 
 HERE = Path(__file__).resolve().parent
-OURS = "mlpipe"
-DEFAULT_BASELINES = ("linear", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost")
-RESAMPLES = 1_000
+PRESETS = HERE.parent / "configs" / "presets"
+CONTESTANTS = (OURS, *BASELINES)
+USUAL = (OURS, "linear", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost", "realmlp", "tabm")
+PARTS = ("train", "validation", "test")
 
-Floats = npt.NDArray[np.floating[Any]]
+
+class Curve(Callback):
+    """A metric of the validation rows at the end of each epoch, and the seconds that it took to get there.
+
+    Args:
+        metric: Its name.
+        started: `time.perf_counter()` when the work began.
+    """
+
+    def __init__(self, metric: str, started: float) -> None:
+        self._metric = metric
+        self._started = started
+        self.points: list[tuple[float, float]] = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        score = float(trainer.callback_metrics[f"val/{self._metric}"])
+        self.points.append((round(time.perf_counter() - self._started, 2), score))
+
+
+def presets() -> list[str]:
+    """The names that `--preset` takes."""
+    return sorted({DEFAULT, *(path.stem for path in PRESETS.glob("*.yaml"))})
+
+
+def words(preset: str) -> list[str]:
+    """What a preset is on the command line; the defaults are no file, unless there is one."""
+    path = PRESETS / f"{preset}.yaml"
+    return ["--config", str(path)] if preset != DEFAULT or path.is_file() else []
+
+
+def recipe(preset: str) -> str:
+    """A digest of everything that a preset sets, defaults included: another one, and the records are outdated."""
+    values = parse_config([*words(preset), "--data.path=table.csv", "--data.target=y"]).values
+    parts = {group: values[group] for group in ("features", "model", "training", "trainer")}
+    text = json.dumps({**parts, "batch_size": values["data"]["batch_size"]}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict[str, Any]:
-    """Train the default config on the three files of a folder; `outputs` are those of the test rows."""
-    files = [f"--data.{part}={folder / f'{part}.csv'}" for part in ("train", "validation", "test")]
-    config = parse_config([*files, f"--data.target={target}", f"--seed_everything={seed}", *overrides])
+    """Train on the three files of a folder, by the defaults and what overrides them.
+
+    Returns:
+        Metrics by part (`validation`, `test`), `seconds`, `epochs`, `curve`, and `outputs` of the test rows.
+    """
+    files = [f"--data.{part}={folder / f'{part}.csv'}" for part in PARTS]
+    config = parse_config([*overrides, *files, f"--data.target={target}", f"--seed_everything={seed}"])
     table = load_table(config.data)
+    regression = table.schema.task.kind is TaskKind.REGRESSION
     started = time.perf_counter()
     data = TabularDataModule(
         table.schema, table.frames, config.features, batch_size=config.data.batch_size, seed=config.seed
     )
-    trainer = {**config.trainer, "enable_progress_bar": sys.stderr.isatty(), "enable_model_summary": False}
+    curve = Curve("rmse" if regression else "accuracy", started)
+    trainer = {
+        **config.trainer,
+        "enable_progress_bar": sys.stderr.isatty(),
+        "enable_model_summary": False,
+        "callbacks": [curve],
+    }
     with tempfile.TemporaryDirectory() as checkpoints:
         trained = train(data, config.model, config.training, trainer, checkpoints=Path(checkpoints), seed=config.seed)
     if trained.interrupted:
-        raise SystemExit(130)  # half a training is no score
+        raise KeyboardInterrupt  # half a training is no score
     seconds = time.perf_counter() - started
     outputs: Any = trained.outputs["test"]
-    if table.schema.task.kind is TaskKind.REGRESSION:
+    if regression:
         outputs = data.preprocessor.target_.in_units(outputs)
-    record = {"seed": seed, "seconds": seconds, "epochs": trained.epochs, **trained.metrics}
-    return {**record, "outputs": outputs, "truth": _truth(table), "table": table}
+    return {
+        **trained.metrics,
+        "seconds": seconds,
+        "epochs": trained.epochs,
+        "curve": tuple(curve.points),
+        "outputs": outputs,
+    }
 
 
-def _truth(table: Table) -> Floats:
+def true_values(table: Table) -> Floats:
+    """The test rows' targets: values, or the numbers of their classes."""
     frame, task = table.frames["test"], table.schema.task
     values = frame[task.target[0]]
     if task.kind is TaskKind.REGRESSION:
@@ -78,148 +136,113 @@ def _truth(table: Table) -> Floats:
     return np.asarray([places[value] for value in values.to_list()], dtype=np.float64)
 
 
-def row_losses(metric: str, outputs: Floats, truth: Floats) -> Floats:
-    """Each test row's part in the metric: 0 or 1 for accuracy, the squared error for RMSE."""
-    if metric == "rmse":
-        squares: Floats = np.square(outputs.reshape(-1) - truth)
-        return squares
-    chosen = outputs.reshape(-1) > 0.5 if outputs.reshape(len(truth), -1).shape[1] == 1 else outputs.argmax(axis=1)
-    wrong: Floats = np.not_equal(chosen, truth).astype(np.float64)
-    return wrong
+def measure(key: Key, folder: Path, table: Table) -> tuple[Record, Floats] | None:
+    """Train one model; its record and its outputs for the test rows, or None if it cannot be trained here."""
+    if key.contestant == OURS:
+        run = fit_once(folder, TABLES[key.table].target, key.seed, words(key.preset))
+        record = Record(
+            key,
+            recipe(key.preset),
+            run["validation"],
+            run["test"],
+            run["seconds"],
+            run["curve"],
+            run["epochs"],
+            machine(),
+        )
+        return record, run["outputs"]
+    library = BASELINES[key.contestant].library or "scikit-learn"
+    for result in iter_baselines(table.schema, table.frames, [key.contestant], key.seed):
+        version = f"{library} {metadata.version(library)}"
+        metrics = result.metrics
+        record = Record(key, version, metrics["validation"], metrics["test"], result.train_seconds, machine=machine())
+        return record, result.outputs["test"]
+    return None
 
 
-def verdict(ours: Floats, theirs: Floats) -> str:
-    """`win`, `tie` or `loss` by a paired bootstrap over rows."""
-    difference = theirs - ours
-    random = np.random.default_rng(0)
-    means = [difference[random.integers(0, len(difference), len(difference))].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return "win" if low > 0 else "loss" if high < 0 else "tie"
+def wanted(args: argparse.Namespace, store: Store, table: str) -> Iterator[Key]:
+    """The models that are still to be trained on a table."""
+    records = store.records
+    for contestant in args.contestants:
+        ours = contestant == OURS
+        for seed in range(args.seeds if ours else args.baseline_seeds):
+            key = Key(table, contestant, args.preset if ours else "", seed)
+            outdated = ours and key in records and records[key].recipe != recipe(args.preset)
+            if args.again or outdated or key not in records:
+                yield key
 
 
-def one_table(name: str, args: argparse.Namespace, overrides: list[str]) -> dict[str, Any] | None:
-    """All models on one table, or None if its files are not there."""
+def one_table(name: str, args: argparse.Namespace, store: Store) -> None:
+    """Measure what is not there yet on one table; say so if its files are not there."""
+    keys = list(wanted(args, store, name))
+    if not keys:
+        print(f"{name}: all there")
+        return
     public = TABLES[name]
-    metric = public.metric
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         try:
             parts = public.parts(args.data)
         except FileNotFoundError as error:
             print(f"{name}: left out, {error.filename} is not there")
-            return None
+            return
         for part, frame in parts.items():
-            frame.write_csv(Path(folder) / f"{part}.csv")
-        runs = []
-        for seed in args.seeds:
-            run = fit_once(Path(folder), public.target, seed, overrides)
-            runs.append(run)
-            scores = f"test {metric} {run['test'][metric]:.4f} (validation {run['validation'][metric]:.4f})"
-            print(f"{name} seed {seed}: {scores}, {run['epochs']} epochs, {run['seconds']:.0f} s", flush=True)
-    table, truth = runs[0]["table"], runs[0]["truth"]
-    ours = row_losses(metric, runs[0]["outputs"], truth)
-    plain = [{key: run[key] for key in ("seed", "seconds", "epochs", "validation", "test")} for run in runs]
-    models: dict[str, Any] = {
-        OURS: {
-            "score": statistics.mean(run["test"][metric] for run in runs),
-            "spread": statistics.stdev(run["test"][metric] for run in runs) if len(runs) > 1 else 0.0,
-            "seconds": statistics.median(run["seconds"] for run in runs),
-        }
-    }
-    for result in iter_baselines(table.schema, table.frames, args.baselines):
-        models[result.name] = {
-            "score": result.metrics["test"][metric],
-            "seconds": result.train_seconds,
-            "verdict": verdict(ours, row_losses(metric, result.outputs["test"], truth)),
-        }
-        shown = models[result.name]
-        print(
-            f"{name} {result.name}: {shown['score']:.4f}, ours: {shown['verdict']}, {shown['seconds']:.1f} s",
-            flush=True,
-        )
-    return {"metric": metric, "runs": plain, "models": models, "overrides": overrides}
-
-
-def ranks(scores: dict[str, float], metric: str) -> dict[str, float]:
-    """1 for the best; equal scores share a rank."""
-    sign = -1 if HIGHER_IS_BETTER[metric] else 1
-    ordered = sorted(sign * score for score in scores.values())
-    return {name: ordered.index(sign * s) + (ordered.count(sign * s) + 1) / 2 for name, s in scores.items()}
-
-
-def normalised(scores: dict[str, float], metric: str) -> dict[str, float]:
-    """1 for the best, 0 for the median or worse."""
-    sign = 1 if HIGHER_IS_BETTER[metric] else -1
-    values = {name: sign * score for name, score in scores.items()}
-    best, middle = max(values.values()), statistics.median(values.values())
-    return {
-        name: max(0.0, (value - middle) / (best - middle)) if best > middle else 1.0 for name, value in values.items()
-    }
-
-
-def as_markdown(results: dict[str, Any]) -> str:
-    """A line per table and, below, a line per model."""
-    names = list(dict.fromkeys(name for result in results.values() for name in result["models"]))
-    lines = [
-        "| table | metric | " + " | ".join(names) + " | published | seconds of ours |",
-        "|---" * (len(names) + 4) + "|",
-    ]
-    for table, result in results.items():
-        scores = {name: model["score"] for name, model in result["models"].items()}
-        best = min(ranks(scores, result["metric"]).values())
-        cells = []
-        for name in names:
-            if name not in scores:
-                cells.append("")
+            frame.write_csv(folder / f"{part}.csv")
+        files = [f"--data.{part}={folder / f'{part}.csv'}" for part in PARTS]
+        table = load_table(parse_config([*files, f"--data.target={public.target}"]).data)
+        for key in keys:
+            measured = measure(key, folder, table)
+            if measured is None:
+                print(f"{key}: left out", flush=True)
                 continue
-            text = f"{scores[name]:.4f}" if scores[name] < 100 else f"{scores[name]:.1f}"
-            text = f"**{text}**" if ranks(scores, result["metric"])[name] == best else text
-            if name == OURS:
-                text += f" ± {result['models'][name]['spread']:.4f}"
-            cells.append(text)
-        seconds = result["models"][OURS]["seconds"]
-        published = PUBLISHED.get(table, "")
-        lines.append(f"| {table} | {result['metric']} | " + " | ".join(cells) + f" | {published} | {seconds:.0f} |")
-    lines += [
-        "",
-        "| model | mean rank | normalised score | ours wins, ties, loses | seconds, median |",
-        "|---|---|---|---|---|",
-    ]
-    for name in names:
-        shared = [result for result in results.values() if name in result["models"]]
-        all_scores = [{n: m["score"] for n, m in result["models"].items()} for result in shared]
-        rank = statistics.mean(ranks(s, r["metric"])[name] for s, r in zip(all_scores, shared, strict=True))
-        score = statistics.mean(normalised(s, r["metric"])[name] for s, r in zip(all_scores, shared, strict=True))
-        told = [result["models"][name].get("verdict") for result in shared]
-        wins = "" if name == OURS else ", ".join(str(told.count(word)) for word in ("win", "tie", "loss"))
-        seconds = statistics.median(result["models"][name]["seconds"] for result in shared)
-        lines.append(f"| {name} | {rank:.2f} | {score:.2f} | {wins} | {seconds:.1f} |")
-    seeds = sorted({len(result["runs"]) for result in results.values()})
-    lines += ["", f"Ours: mean and standard deviation over {_listed(seeds)} seeds; the others once."]
-    return "\n".join(lines) + "\n"
+            record, outputs = measured
+            store.add(record, row_losses(public.metric, outputs, true_values(table)))
+            scores = f"{record.test[public.metric]:.4f} (validation {record.validation[public.metric]:.4f})"
+            print(f"{key}: {public.metric} {scores}, {record.seconds:.1f} s", flush=True)
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    return " or ".join(map(str, numbers))
+def write_report(folder: Path, store: Store) -> str:
+    """All records as Markdown, into accuracy.md."""
+    report = as_markdown(store)
+    (folder / "accuracy.md").write_text(report, encoding="utf-8")
+    return report
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--sets", nargs="+", choices=TABLES, default=list(TABLES))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--baselines", nargs="*", choices=BASELINES, default=list(DEFAULT_BASELINES))
+    parser.add_argument("--fetch", action="store_true", help="download the tables that are not in it")
+    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(USUAL))
+    parser.add_argument("--preset", choices=presets(), default=DEFAULT)
+    parser.add_argument("--seeds", type=int, default=3, help="how many models of ours to train")
+    parser.add_argument("--baseline-seeds", type=int, default=1, help="how many of each other")
+    parser.add_argument("--again", action="store_true", help="measure anew what is there already")
     parser.add_argument("--results", type=Path, default=HERE / "results")
-    args, overrides = parser.parse_known_args()
-    args.results.mkdir(parents=True, exist_ok=True)
-    results: dict[str, Any] = {}
-    for name in args.sets:
-        result = one_table(name, args, overrides)
-        if result is not None:
-            results[name] = result
-            (args.results / "accuracy.json").write_text(json.dumps(results, indent=2) + "\n")
-            (args.results / "accuracy.md").write_text(as_markdown(results))
-    print(as_markdown(results))
+    args = parser.parse_args()
+    if args.fetch:
+        from fetch import fetch_tables  # needs `pip install 'mlpipe[bench]'`
+
+        fetch_tables(args.data, args.tables)
+    missing = absent(name for name in args.contestants if name != OURS)
+    if missing:
+        print(absent_sentence(missing), file=sys.stderr)
+        args.contestants = [name for name in args.contestants if name not in missing]
+    store = Store(args.results)
+    code = 0
+    try:
+        for name in args.tables:
+            one_table(name, args, store)
+            write_report(args.results, store)
+    except KeyboardInterrupt:
+        print("Interrupted; the same command goes on with what is missing.", file=sys.stderr)
+        code = 130
+    except MlpipeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 2
+    print(write_report(args.results, store))
+    return code
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

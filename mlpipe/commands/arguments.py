@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from mlpipe.bundle.manifest import BACKENDS
 from mlpipe.commands.models_options import models
 from mlpipe.commands.serve_options import serve
-from mlpipe.commands.values import amount, count, port
+from mlpipe.commands.values import amount, count, port, several
 from mlpipe.errors import ConfigError, did_you_mean
 
 
@@ -92,7 +92,7 @@ def _fit(parser: Parser) -> None:
 
 
 def _crossval(parser: Parser) -> None:
-    parser.add_argument("--folds", metavar="N", type=count, help="how many (default: 5)")
+    parser.add_argument("--folds", metavar="N", type=several, help="how many (default: 5)")
     parser.add_argument("--repeats", metavar="N", type=count, help="how often the table is cut anew (default: once)")
     parser.add_argument("--run", metavar="DIR", help="the folder for all folds (default: a new one below runs/)")
     parser.add_argument("--resume", action="store_true", help="go on with the first fold of DIR that is not finished")

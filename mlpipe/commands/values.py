@@ -28,6 +28,17 @@ def count(text: str) -> int:
     return int(text)
 
 
+def several(text: str) -> int:
+    """A whole number from 2.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"{text!r} has to be a whole number from 2")
+    return int(text)
+
+
 def amount(text: str) -> float:
     """A number above 0.
 

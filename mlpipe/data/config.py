@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mlpipe.data.read import ReadOptions
 from mlpipe.data.split import SplitConfig
+from mlpipe.data.target import check_task
 from mlpipe.errors import ConfigError
 
 
@@ -54,6 +55,7 @@ class DataConfig:
             raise ConfigError("Give either `data.path` (one file, to be split) or `data.train` (files of their own).")
         if self.path is not None and (self.validation or self.test):
             raise ConfigError("`data.validation` and `data.test` go with `data.train`; `data.path` is split by rows.")
+        check_task(self.task)
         for name in ("batch_size", "eval_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

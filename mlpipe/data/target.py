@@ -30,6 +30,16 @@ _NEGATIVE_FIRST = (
 )
 
 
+def check_task(wanted: str | None) -> None:
+    """Refuse a word for the task that is none.
+
+    Raises:
+        ConfigError: Names the closest one.
+    """
+    if wanted is not None and wanted not in set(TaskKind):
+        raise ConfigError(f"`data.task` is {wanted!r}.{did_you_mean(wanted, TaskKind)}")
+
+
 def find_targets(target: str | Sequence[str], names: Sequence[str], source: str) -> tuple[str, ...]:
     """The names of the target columns; `first` and `last` stand for a position if no column is called so.
 
@@ -57,8 +67,7 @@ def infer_task(
         ConfigError: The wanted task is unknown or does not fit the values.
         DataError: The values are nothing that can be predicted.
     """
-    if wanted is not None and wanted not in set(TaskKind):
-        raise ConfigError(f"`data.task` is {wanted!r}.{did_you_mean(wanted, TaskKind)}")
+    check_task(wanted)
     for name in targets:
         _refuse_useless(name, profiles[name], source)
     if len(targets) > 1 or wanted == TaskKind.MULTILABEL:

@@ -124,7 +124,11 @@ def fit_neighbors(
         return None
     if config.neighbors == "auto":
         gain = _gain(design, columns, task.kind, config.seed)
-        logger.info("The targets of similar rows as features: the loss of a quick model falls by %.1f %%", 100 * gain)
+        logger.info(
+            "The targets of similar rows as features: the loss of a quick model %s by %.1f %%",
+            "rises" if gain < 0 else "falls",
+            100 * abs(gain),
+        )
         if gain < LEAST_GAIN:
             return None
     kept = sample_rows(rows, config.neighbor_rows, config.seed)

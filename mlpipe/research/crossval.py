@@ -28,6 +28,7 @@ from mlpipe.logs import log_execution_time
 from mlpipe.research.fitting import RUNS, fit_table, resolved
 from mlpipe.research.outoffold import measure, refuse_own_names
 from mlpipe.training.environment import environment
+from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig, config_from_file
 from mlpipe.training.ranks import find_ranks
 from mlpipe.training.rundir import RunDirectory, unique_name, write_json, write_text
@@ -111,12 +112,14 @@ def cross_validate(
     RunDirectory.check(run, resume=resume, cross_validation=True)
     if bundle is not None:
         check_free(Path(bundle), overwrite=False)
+    directory = RunDirectory(Path(run) if run is not None else RUNS / config.tracking.experiment / unique_name())
+    number, repeats = _numbers(directory, config, folds, repeats)
+    split = replace(config.data.split, folds=number, fold=0, repeat=0)
     with log_execution_time("read the table", logger):
         source = read_source(config.data)
     refuse_own_names(source.schema)
-    directory = RunDirectory(Path(run) if run is not None else RUNS / config.tracking.experiment / unique_name())
-    number, repeats = _numbers(directory, config, folds, repeats)
-    plan = _plan(source, replace(config.data.split, folds=number, fold=0, repeat=0), repeats)
+    check_recipe(config.training, source.schema.task)
+    plan = _plan(source, split, repeats)
     tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume) if config.tracking.enabled else None
     values = _begin(directory, config, source, plan)
     if tracker is not None:

@@ -25,6 +25,7 @@ from mlpipe.training.callbacks import EpochLog
 from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.environment import environment
 from mlpipe.training.loop import Trained, train
+from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig
 from mlpipe.training.ranks import Ranks, known_to_children
 from mlpipe.training.rundir import RunDirectory, write_json, write_text
@@ -63,6 +64,7 @@ def fit_table(
         SystemExit: As `train`.
     """
     ranks = ranks or Ranks()
+    check_recipe(config.training, table.schema.task)
     data = TabularDataModule(
         table.schema,
         table.frames,

@@ -38,18 +38,22 @@ def class_weights(
         (C,), or None if every row weighs the same.
 
     Raises:
-        ConfigError: A label is unknown, or the task has no classes.
+        ConfigError: A label is unknown, or named twice.
     """
     if wanted is None:
         return None
-    if not task.is_classification:
-        raise ConfigError(
-            "`training.class_weights` is for classes, but this is a regression; `data.weight` names a column with a "
-            "weight for each row."
-        )
     if wanted == BALANCED:
         return _balanced(task, arrays).astype(np.float32)
     assert isinstance(wanted, Mapping)  # TrainingConfig knows no other word
+    return named_weights(wanted, task)
+
+
+def named_weights(wanted: Mapping[Any, float], task: Task) -> npt.NDArray[np.float32]:
+    """The weights that a mapping gives to the classes, for which no row is needed; see `class_weights`.
+
+    Raises:
+        ConfigError: A label is unknown, or named twice.
+    """
     weights = np.ones(len(task.classes), np.float32)
     named: set[int] = set()
     for label, weight in wanted.items():

@@ -44,7 +44,7 @@ from mlpipe.training.callbacks import (
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
-from mlpipe.training.outcome import answer_statistics, before_training, fit_calibration, measure
+from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +106,7 @@ def train(
         SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
     keep_freed_memory()
+    check_recipe(training, data.schema.task)
     data.setup("fit")
     codec = data.preprocessor.target_
     kind = data.schema.task.kind

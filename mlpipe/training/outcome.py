@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +18,8 @@ from mlpipe.features.describe import describe_answers
 from mlpipe.features.statistics import TableStatistics
 from mlpipe.features.target import TargetCodec
 from mlpipe.models import member_average
-from mlpipe.schema import TaskKind
+from mlpipe.schema import Task, TaskKind
+from mlpipe.training.balance import named_weights
 from mlpipe.training.calibration import fit_temperature
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.conformal import check_enough_rows, conformal_margin, conformal_scores
@@ -69,6 +71,31 @@ class Objective:
         if smoothing is None:
             smoothing = DECISION_SMOOTHING if metric in (*DECISION_METRICS, "subset_accuracy") else 0.0
         return cls(metric, smoothing)
+
+
+def check_kind(training: TrainingConfig, kind: TaskKind) -> None:
+    """Refuse a recipe with keys of another kind of task; it takes no row to know that.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    Objective.of(training, kind)
+    if training.class_weights is not None and kind is TaskKind.REGRESSION:
+        raise ConfigError(
+            "`training.class_weights` is for classes, but this is a regression; `data.weight` names a column with a "
+            "weight for each row."
+        )
+
+
+def check_recipe(training: TrainingConfig, task: Task) -> None:
+    """Refuse a recipe that is not of this task, before anything is fitted.
+
+    Raises:
+        ConfigError: A key is of another kind of task, or a class weight of no class of the target.
+    """
+    check_kind(training, task.kind)
+    if isinstance(training.class_weights, Mapping):
+        named_weights(training.class_weights, task)
 
 
 def before_training(training: TrainingConfig, rows: int) -> Calibration:

@@ -26,8 +26,10 @@ from mlpipe.data.config import DataConfig
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.models import TransformerConfig
+from mlpipe.schema import TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.configfile import check_config_files, looks_like_table
+from mlpipe.training.outcome import check_kind
 from mlpipe.training.tracking import TrackingConfig
 from mlpipe.training.variables import PREFIX, refuse_unknown_variables
 
@@ -134,6 +136,8 @@ def parse_config(args: Sequence[str]) -> RunConfig:
     seed = init["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"`seed_everything` is {seed!r}; it has to be a whole number: a run without one has no twin.")
+    if init["data"].task is not None:  # otherwise it is inferred, and checked then
+        check_kind(init["training"], TaskKind(init["data"].task))
     return RunConfig(
         **{group: init[group] for group in GROUPS},
         trainer=init["trainer"].as_dict() if isinstance(init["trainer"], Namespace) else dict(init["trainer"]),

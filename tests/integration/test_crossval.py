@@ -263,6 +263,7 @@ def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
         ("crossval --config houses.yaml --run new --bundle whole/bundle", ["whole/bundle", "--force"]),
         ("crossval --config houses.yaml --run new --folds 500", ["235 rows", "500 folds"]),
         ("crossval --config houses.yaml --run new --training.metric auroc2", ["'auroc2'", "'auroc'"]),
+        ("crossval --config houses.yaml --run new --training.interval 0.9", ["`training.interval`", "for regression"]),
         ("crossval --config houses.yaml --run new --tracking.experiment Default", ["'Default'"]),
         ("crossval --config houses.yaml --run new --data.time rooms --repeats 2", ["--repeats"]),
         ("crossval --config houses.yaml --run new --data.columns.rooms identifier --model.widht 3", ["'model.width'"]),

@@ -120,6 +120,7 @@ def test_no_words_show_the_help_page_on_stderr(capsys: pytest.CaptureFixture[str
             "serve B --workers 0",
             "mlpipe serve: argument --workers: '0' is no count; it has to be a whole number from 1;",
         ),
+        ("crossval --folds 1", "mlpipe crossval: argument --folds: '1' has to be a whole number from 2;"),
         ("serve", "mlpipe serve: the following arguments are required: BUNDLE;"),
         ("serve B C", "mlpipe serve: unrecognized arguments: C;"),
         ("serve B --log jsn", "mlpipe: argument --log: invalid choice: 'jsn'"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import polars as pl
 import pytest
 
 from mlpipe.errors import ConfigError
-from mlpipe.features import neighbors
+from mlpipe.features import neighbor_features, neighbors
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.neighbor_features import FEWEST_ROWS, MOST_ROWS, wanted
 from mlpipe.features.preprocessor import Preprocessor
@@ -98,13 +100,26 @@ def test_noise_is_not_given_away() -> None:
     assert abs(np.corrcoef(made, noise["price"].to_numpy())[0, 1]) < 0.15
 
 
-def test_a_table_that_does_not_gain_goes_without() -> None:
+def test_a_table_that_does_not_gain_goes_without(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mlpipe")
     random = np.random.default_rng(0)
     schema, frame = streets()
     line = frame.with_columns(price=3 * pl.col("x") + pl.col("y") + pl.Series(random.normal(size=len(frame))))
     preprocessor = Preprocessor(schema).fit(line)
     assert preprocessor.neighbors_ is None
     assert preprocessor.to_dict()["neighbors"] is None
+    assert re.search(r"the loss of a quick model (rises|falls) by \d+\.\d %", caplog.text)
+
+
+@pytest.mark.parametrize(("gain", "said"), [(-0.164, "rises by 16.4 %"), (0.021, "falls by 2.1 %")])
+def test_a_loss_that_rises_is_said_to_rise(
+    gain: float, said: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level(logging.INFO, "mlpipe")
+    monkeypatch.setattr(neighbor_features, "_gain", lambda *args: gain)
+    schema, frame = streets(FEWEST_ROWS)
+    assert Preprocessor(schema).fit(frame).neighbors_ is None
+    assert f"the loss of a quick model {said}" in caplog.text
 
 
 def test_off_on_and_the_number_of_rows() -> None:

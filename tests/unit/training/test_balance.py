@@ -79,7 +79,6 @@ def test_without_any_there_is_nothing_to_multiply() -> None:
     [
         ({"yess": 3}, BINARY, r"names the class 'yess', which the target does not have. Did you mean 'yes'"),
         ({"2": 1, 2: 3}, GRADES, r"names the class 2 twice"),
-        ("balanced", Task(TaskKind.REGRESSION, ("y",)), r"is for classes, but this is a regression; `data.weight`"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(wanted: Any, task: Task, sentence: str) -> None:

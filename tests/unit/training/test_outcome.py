@@ -14,7 +14,15 @@ from mlpipe.features.calibration import Calibration, Interval
 from mlpipe.features.target import TargetCodec
 from mlpipe.schema import Task, TaskKind
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.outcome import DECISION_SMOOTHING, Objective, before_training, fit_calibration, measure
+from mlpipe.training.outcome import (
+    DECISION_SMOOTHING,
+    Objective,
+    before_training,
+    check_kind,
+    check_recipe,
+    fit_calibration,
+    measure,
+)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +59,21 @@ def test_the_metric_decides_on_the_smoothing(
 def test_a_key_of_another_task_is_one_sentence(kind: TaskKind, recipe: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         Objective.of(TrainingConfig(**recipe), kind)
+
+
+def test_class_weights_are_for_classes() -> None:
+    for recipe in (TrainingConfig(class_weights="balanced"), TrainingConfig(class_weights={"yes": 2})):
+        with pytest.raises(ConfigError, match=r"is for classes, but this is a regression; `data.weight`"):
+            check_kind(recipe, TaskKind.REGRESSION)
+
+
+def test_a_task_that_is_known_tells_which_labels_can_be_weighed() -> None:
+    task = Task(TaskKind.BINARY, ("y",), ("no", "yes"))
+    check_recipe(TrainingConfig(class_weights={"yes": 2}, threshold=0.3), task)
+    with pytest.raises(ConfigError, match="names the class 'yess', which the target does not have"):
+        check_recipe(TrainingConfig(class_weights={"yess": 2}), task)
+    with pytest.raises(ConfigError, match=r"`training.interval` is 0\.9, but it is for regression"):
+        check_recipe(TrainingConfig(interval=0.9), task)
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,21 @@ class TestMistakes:
         sentence = "`data.target` is missing; set it in the config or as --data.target."
         assert refusal(*words, base=False) == sentence
 
+    @pytest.mark.parametrize(
+        ("words", "sentence"),
+        [
+            (["--data.task=regresion"], "`data.task` is 'regresion'. Did you mean 'regression'?"),
+            (
+                ["--data.task=regression", "--training.class_weights=balanced"],
+                "`training.class_weights` is for classes",
+            ),
+            (["--data.task=binary", "--training.interval=0.9"], "`training.interval` is 0.9, but it is for regression"),
+            (["--data.task=multiclass", "--training.metric=rmse"], "`training.metric` is 'rmse', which is none of a"),
+        ],
+    )
+    def test_a_recipe_for_another_task_than_the_config_names(self, words: list[str], sentence: str) -> None:
+        assert refusal(*words).startswith(sentence)
+
     def test_a_missing_table_is_named(self) -> None:
         assert "`data.path`" in refusal("--data.target=y", base=False)
 
