@@ -21,8 +21,7 @@ from mlpipe.errors import BundleError, MlpipeError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
-from mlpipe.models.config import TransformerConfig
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import Network, TransformerConfig, build_model
 from mlpipe.schema import InputSpec, Schema
 
 CHECKPOINT = "checkpoints/best.ckpt"
@@ -47,7 +46,7 @@ class RunContents:
     schema: Schema
     preprocessor: Preprocessor
     config: TransformerConfig
-    model: Transformer
+    model: Network
     calibration: Calibration
 
 
@@ -157,7 +156,7 @@ def _require(run_dir: Path, *names: str, verb: str = "fit") -> None:
             raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe {verb}` finish this run first.")
 
 
-def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
+def _load_model(path: Path) -> tuple[TransformerConfig, Network]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a file cut off, a file of another kind, a pickle that holds more than tensors
@@ -167,7 +166,7 @@ def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
         raise BundleError(f"{str(path)!r} was not written by `mlpipe fit`: it does not say which model it is of.")
     config = TransformerConfig.from_dict(recipe["model"])
     with torch.random.fork_rng(devices=[]):  # initialising draws random numbers
-        model = Transformer(config, InputSpec.from_dict(recipe["spec"]))
+        model = build_model(config, InputSpec.from_dict(recipe["spec"]))
     weights = {
         name.removeprefix(_PREFIX): value
         for name, value in checkpoint["state_dict"].items()

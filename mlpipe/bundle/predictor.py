@@ -34,8 +34,8 @@ from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import TargetCodec
+from mlpipe.models import Network
 from mlpipe.models.heads import member_average
-from mlpipe.models.transformer import Transformer
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ class ModelPredictor(Predictor):
         *,
         schema: Schema,
         preprocessor: Preprocessor,
-        model: Transformer,
+        model: Network,
         statistics: Statistics,
         calibration: Calibration | None = None,
         version: str = "",

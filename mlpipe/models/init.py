@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.encodings import PeriodicEncoding, PiecewiseLinearEncoding
 from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.members import MemberLinear
 from mlpipe.models.tokenizers import CategoricalTokenizer, GroupTokenizer, NumericTokenizer, ReadoutTokens
 from mlpipe.schema import PAD_ID, UNSEEN_ID
 
@@ -59,6 +60,9 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
             case LinearHead():
                 uniform_(module.weight, module.weight.shape[1])
                 module.bias.zero_()
+            case MemberLinear():
+                uniform_(module.weight, module.weight.shape[-1])
+                uniform_(module.bias, module.weight.shape[-1])
             case nn.Linear():
                 uniform_(module.weight, module.in_features)
 

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from mlpipe.data.batches import Batch
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.calibration import Calibration
-from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
+from mlpipe.models import TransformerConfig, build_model, member_average, member_loss
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import compute_metrics
@@ -76,7 +76,7 @@ class TabularModule(L.LightningModule):
         self.calibration = calibration or Calibration()
         weight = None if class_weight is None else torch.from_numpy(class_weight)
         self.register_buffer("class_weight", weight, persistent=False)
-        self.net = Transformer(model, spec)
+        self.net = build_model(model, spec)
         # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
         # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
         self._compiled: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None

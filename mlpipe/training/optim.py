@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from mlpipe.models import Transformer, parameter_groups
+from mlpipe.models import Network, parameter_groups
 from mlpipe.training.config import TrainingConfig
 
 # The quintic of Jordan et al.: its slope at zero is as steep as can be, at the price of singular values which end
@@ -93,13 +93,14 @@ class MuonAdamW(AdamW):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
-        for (rows, columns), parameters in by_shape.items():
+        for shape, parameters in by_shape.items():
+            rows, columns = shape[-2:]
             buffers = [self._momentum_buffer(parameter) for parameter in parameters]
             grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
             torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
             looked_ahead = torch._foreach_lerp(grads, buffers, self.momentum)
             parts = torch.stack(looked_ahead).view(-1, rows // chunks, columns)
-            updates = orthogonalize(parts).reshape(len(parameters), rows, columns)
+            updates = orthogonalize(parts).reshape(len(parameters), *shape)
             # Jordan's scale: the update's root-mean-square is the same for every shape.
             scale = lr * math.sqrt(max(1.0, rows / chunks / columns))
             torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
@@ -139,7 +140,7 @@ def warmup_cosine_schedule(
 FUSED_PARTS = {"up.weight": 2}
 
 
-def build_optimizer(net: Transformer, config: TrainingConfig, *, fused: bool) -> torch.optim.Optimizer:
+def build_optimizer(net: Network, config: TrainingConfig, *, fused: bool) -> torch.optim.Optimizer:
     """The recipe's optimiser for a network.
 
     Args:
