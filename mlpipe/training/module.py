@@ -175,7 +175,13 @@ class TabularModule(L.LightningModule):
         """The recipe's optimiser, and warm-up + cosine over all steps of the run."""
         config = self.training_config
         # A fused step cannot be told by Lightning's gradient scaler to skip, which 16-mixed needs.
-        optimizer = build_optimizer(self.net, config, fused=self.trainer.precision != "16-mixed")
+        precision = self.trainer.precision
+        optimizer = build_optimizer(
+            self.net,
+            config,
+            fused=precision != "16-mixed",
+            precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,
+        )
         scheduler = warmup_cosine_schedule(
             optimizer, total_steps(self.trainer), config.warmup_fraction, config.final_lr_fraction
         )
