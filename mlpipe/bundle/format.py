@@ -31,7 +31,7 @@ from mlpipe.errors import BundleError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
-from mlpipe.models import Network, TransformerConfig, build_model
+from mlpipe.models import TableModel, TransformerConfig, build_model
 from mlpipe.schema import InputSpec, Schema
 
 
@@ -56,7 +56,7 @@ class BundleContents:
     schema: Schema
     preprocessor: Preprocessor
     config: TransformerConfig
-    model: Network
+    model: TableModel
     calibration: Calibration
     sample_request: dict[str, Any]
     statistics: Statistics

@@ -34,7 +34,7 @@ from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import TargetCodec
-from mlpipe.models import Network
+from mlpipe.models import TableModel
 from mlpipe.models.heads import member_average
 from mlpipe.schema import Schema
 
@@ -217,7 +217,7 @@ class ModelPredictor(Predictor):
         *,
         schema: Schema,
         preprocessor: Preprocessor,
-        model: Network,
+        model: TableModel,
         statistics: Statistics,
         calibration: Calibration | None = None,
         version: str = "",

@@ -1,6 +1,6 @@
 """Models over `Arrays`: tokenizers, the `Transformer` and the `MLP` over their tokens, heads. torch only."""
 
-from mlpipe.models.build import Ensemble, Network, build_model
+from mlpipe.models.build import Ensemble, TableModel, build_model
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.heads import member_average, member_loss
 from mlpipe.models.mlp import MLP
@@ -10,7 +10,7 @@ from mlpipe.models.transformer import Transformer
 __all__ = [
     "MLP",
     "Ensemble",
-    "Network",
+    "TableModel",
     "Transformer",
     "TransformerConfig",
     "build_model",

@@ -46,10 +46,10 @@ class Ensemble(nn.Module):
 
 
 #: Any of the models: columns in, logits (B, K, O) of K members out.
-Network = Transformer | MLP | Ensemble
+TableModel = Transformer | MLP | Ensemble
 
 
-def build_model(config: TransformerConfig, spec: InputSpec) -> Network:
+def build_model(config: TransformerConfig, spec: InputSpec) -> TableModel:
     """The model that a config describes, with fresh weights from torch's global generator.
 
     Raises:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from mlpipe.models import Network, parameter_groups
+from mlpipe.models import TableModel, parameter_groups
 from mlpipe.training.config import TrainingConfig
 
 # The quintic of Jordan et al.: its slope at zero is as steep as can be, at the price of singular values which end
@@ -151,7 +151,7 @@ FUSED_PARTS = {"up.weight": 2}
 
 
 def build_optimizer(
-    net: Network, config: TrainingConfig, *, fused: bool, precision: torch.dtype = torch.float32
+    net: TableModel, config: TrainingConfig, *, fused: bool, precision: torch.dtype = torch.float32
 ) -> torch.optim.Optimizer:
     """The recipe's optimiser for a network.
 
