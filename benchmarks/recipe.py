@@ -25,6 +25,7 @@ from update_readme import filled
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 
 HERE = Path(__file__).resolve().parent
+PRESETS = HERE.parent / "configs" / "presets"
 #: Small and large, two classes and many, and a regression.
 SETS = ("churn", "telco", "shoppers", "letter", "adult", "california")
 #: Name of a variant: what it changes.
@@ -39,7 +40,8 @@ VARIANTS: dict[str, list[str]] = {
     "1 readout token": ["--model.readout_tokens=1"],
     "MLP trunk": ["--model.trunk=mlp", "--model.width=16"],
     "2 networks": ["--model.ensemble=2"],
-    "4 networks": ["--model.ensemble=4"],
+    "preset fast: MLP trunk, 8 members": [f"--config={PRESETS / 'fast.yaml'}"],
+    "preset best: 4 networks": [f"--config={PRESETS / 'best.yaml'}"],
     "16 members in an MLP head": ["--model.readout_tokens=1", "--model.head=members"],
     "3 blocks": ["--model.num_layers=3"],
     "width 96": ["--model.width=96"],

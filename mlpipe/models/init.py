@@ -64,7 +64,7 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
                 module.bias.zero_()
             case MemberLinear():
                 uniform_(module.weight, module.weight.shape[-1])
-                module.weight *= math.sqrt(6)
+                module.weight.mul_(math.sqrt(6))
                 uniform_(module.bias, module.weight.shape[-1])
             case nn.Linear():
                 uniform_(module.weight, module.in_features)

@@ -78,6 +78,18 @@ def test_initialisation_sets_every_parameter(spec: InputSpec) -> None:
     assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
+def test_a_layer_keeps_the_size_of_what_passes_through() -> None:
+    """With ReLU: He et al. 2015. Otherwise a short run is over before the layers are large enough."""
+    torch.manual_seed(0)
+    config = variant(gate="reglu", num_layers=4, member_width=256)
+    model = MLP(config, InputSpec(tuple(NumericFeature(f"x{i}", f"x{i}") for i in range(32)), (), 1))
+    x = before = torch.randn(1, 64, 256)
+    for layer in model.layers:
+        x = layer(x).relu()
+    ratio = float((x.detach().square().mean() / before.square().mean()).sqrt())
+    assert 0.5 < ratio < 2  # 0.03 with the bounds of `nn.Linear`
+
+
 def test_dropout_acts_while_training_only(spec: InputSpec, make_inputs: Callable[[int], Inputs]) -> None:
     torch.manual_seed(0)
     model = MLP(variant(dropout=0.5), spec)
