@@ -175,7 +175,7 @@ def _load_model(path: Path) -> tuple[TransformerConfig, TableModel]:
         if name.startswith(_PREFIX)
     }
     model.load_state_dict(weights)
-    return config, model.eval()
+    return model.config, model.eval()
 
 
 def _calibration(path: Path) -> Calibration:

@@ -175,7 +175,7 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     if not statistics.fits(preprocessor.input_spec_):
         refuse(folder, files.STATISTICS, f"is of other features than {files.PREPROCESS} makes")
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
-    return BundleContents(folder, manifest, schema, preprocessor, config, model, calibration, sample, statistics)
+    return BundleContents(folder, manifest, schema, preprocessor, model.config, model, calibration, sample, statistics)
 
 
 def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:

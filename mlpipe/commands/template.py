@@ -27,7 +27,7 @@ DEFAULTS = """\
 #   high_cardinality: embed    # many categories: embed, hash or target
 #   target_transform: none     # log models log(1 + target) of a regression target
 # model:
-#   trunk: transformer         # or mlp
+#   trunk: auto                # transformer, or mlp from ten classes on
 #   width: 64                  # of a token
 #   num_layers: 2
 #   num_heads: 4

@@ -50,11 +50,14 @@ TableModel = Transformer | MLP | Ensemble
 
 
 def build_model(config: TransformerConfig, spec: InputSpec) -> TableModel:
-    """The model that a config describes, with fresh weights from torch's global generator.
+    """The model that a config describes for a table, with fresh weights from torch's global generator.
+
+    Its `config` has `trunk: auto` decided.
 
     Raises:
         DataError: There is no column to learn from.
     """
+    config = config.for_outputs(spec.num_outputs)
     if config.ensemble > 1:
         return Ensemble(config, spec)
     return MLP(config, spec) if config.trunk == "mlp" else Transformer(config, spec)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from mlpipe.errors import ConfigError, did_you_mean
 
 #: The words each choice may be. The order is that of the documentation, not a ranking.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "trunk": ("transformer", "mlp"),
+    "trunk": ("auto", "transformer", "mlp"),
     "gate": ("swiglu", "geglu", "reglu"),
     "numeric_embedding": ("linear", "ple", "periodic", "plr", "pbld"),
     "rope": ("none", "index"),
@@ -19,6 +19,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "head": ("linear", "members"),
 }
 
+#: So many classes or labels are many, see `TransformerConfig.for_outputs`.
+MANY_OUTPUTS = 10
 #: Keys whose values are whole numbers of at least 1.
 COUNTS = (
     *("width", "num_layers", "num_heads", "num_frequencies", "readout_tokens", "members", "member_width"),
@@ -32,7 +34,7 @@ class TransformerConfig:
 
     Attributes:
         trunk: What stands between tokens and heads: `transformer`; or `mlp`, `members` MLPs side by side over the same
-            tokens, end to end, which has no use for attention, position and readout tokens.
+            tokens, end to end, which has no use for attention, position and readout tokens; `auto`: see `for_outputs`.
         width: Length D of a token; for the `transformer`, a multiple of `num_heads`.
         num_layers: Blocks of attention and gated MLP; hidden layers of the `mlp` trunk.
         num_heads: Attention heads.
@@ -67,7 +69,7 @@ class TransformerConfig:
         True
     """
 
-    trunk: str = "transformer"
+    trunk: str = "auto"
     width: int = 64
     num_layers: int = 2
     num_heads: int = 4
@@ -102,7 +104,7 @@ class TransformerConfig:
             self._check_number(key, lambda value: 0 < value < math.inf, "a number above 0")
         self._check_number("rope_base", lambda value: 1 < value < math.inf, "a number above 1")
         self._check_number("dropout", lambda value: 0 <= value < 1, "at least 0 and less than 1")
-        if self.trunk == "transformer":
+        if self.trunk != "mlp":
             self._check_heads()
 
     def _check_heads(self) -> None:
@@ -140,8 +142,24 @@ class TransformerConfig:
     @property
     def num_members(self) -> int:
         """K, the ensemble members in the logits' shape (B, K, O)."""
-        of_one_network = self.num_readouts if self.trunk == "transformer" and self.head == "linear" else self.members
+        of_one_network = self.num_readouts if self.trunk != "mlp" and self.head == "linear" else self.members
         return self.ensemble * of_one_network
+
+    def for_outputs(self, num_outputs: int) -> Self:
+        """The config of a table, with `trunk: auto` decided by how many outputs there are.
+
+        From `MANY_OUTPUTS` on it is the `mlp` trunk with tokens of a quarter of the width, of which its first layer
+        sees all at once; else the `transformer`. `docs/recipe.md` has the measurements behind it.
+
+        Examples:
+            >>> [TransformerConfig().for_outputs(count).trunk for count in (1, 26)]
+            ['transformer', 'mlp']
+        """
+        if self.trunk != "auto":
+            return self
+        if num_outputs < MANY_OUTPUTS:
+            return replace(self, trunk="transformer")
+        return replace(self, trunk="mlp", width=max(1, self.width // 4))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

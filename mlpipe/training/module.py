@@ -67,7 +67,6 @@ class TabularModule(L.LightningModule):
         class_weight: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self.model_config = model
         self.spec = spec
         self.kind = kind
         self.training_config = training
@@ -77,6 +76,7 @@ class TabularModule(L.LightningModule):
         weight = None if class_weight is None else torch.from_numpy(class_weight)
         self.register_buffer("class_weight", weight, persistent=False)
         self.net = build_model(model, spec)
+        self.model_config = self.net.config
         # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
         # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
         self._compiled: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None

@@ -10,7 +10,7 @@ from mlpipe.schema import InputSpec
 
 Inputs = tuple[Tensor, Tensor, Tensor]
 ALONE = {
-    "transformer": TransformerConfig(width=16, num_heads=2, readout_tokens=3, dropout=0.0),
+    "transformer": TransformerConfig(trunk="transformer", width=16, num_heads=2, readout_tokens=3, dropout=0.0),
     "mlp": TransformerConfig(trunk="mlp", width=8, members=3, member_width=16, dropout=0.0),
 }
 
@@ -19,6 +19,22 @@ def test_the_trunk_decides_on_the_model(spec: InputSpec) -> None:
     assert type(build_model(ALONE["transformer"], spec)) is Transformer
     assert type(build_model(ALONE["mlp"], spec)) is MLP
     assert type(build_model(replace(ALONE["mlp"], ensemble=2), spec)) is Ensemble
+
+
+@pytest.mark.parametrize(
+    ("outputs", "kind", "trunk", "width"), [(9, Transformer, "transformer", 16), (10, MLP, "mlp", 4)]
+)
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_from_ten_outputs_on_auto_is_the_mlp(
+    spec: InputSpec, outputs: int, kind: type, trunk: str, width: int, ensemble: int
+) -> None:
+    config = TransformerConfig(width=16, num_heads=2, ensemble=ensemble)
+    model = build_model(config, replace(spec, num_outputs=outputs))
+    assert (model.config.trunk, model.config.width, model.config.ensemble) == (trunk, width, ensemble)
+    assert type(model.networks[0] if isinstance(model, Ensemble) else model) is kind
+    assert build_model(model.config, model.spec).config == model.config  # what a bundle is built from
+    asked = replace(config, trunk="transformer")
+    assert build_model(asked, model.spec).config == asked
 
 
 @pytest.mark.parametrize("trunk", ALONE)

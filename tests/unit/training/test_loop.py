@@ -27,7 +27,7 @@ from mlpipe.training.loop import Trained, predict_logits, train
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import total_steps
 
-TINY = TransformerConfig(width=16, num_heads=2, num_layers=1, readout_tokens=2)
+TINY = TransformerConfig(trunk="transformer", width=16, num_heads=2, num_layers=1, readout_tokens=2)
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 TARGETS = {
     TaskKind.BINARY: ["binary"],
