@@ -165,6 +165,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
                 metrics=self.metrics_,
                 sample_row=self.sample_row_,
                 num_parameters=sum(p.numel() for p in net.parameters()),
+                trunk=net.config.trunk,
                 kept_rows=predictor.preprocessor.kept_rows,
                 threshold=predictor.threshold,
                 level=predictor.level,

@@ -24,6 +24,7 @@ _ANSWER_WORDS = {
     TaskKind.REGRESSION: "`prediction`, in the unit of the target",
     TaskKind.MULTILABEL: "`prediction`, a list of names, and `probabilities` by name",
 }
+_TRUNK_WORDS = {"transformer": "Transformer", "mlp": "set of MLPs"}
 _FOLD_METRICS = """\
 `mean` and `std` are over the folds: what each model by itself reached on the rows that were held out from it. The mean
 of all was measured on `test` alone, rows that none of them has seen, where there are any."""
@@ -37,6 +38,7 @@ def model_card(
     sample_row: Mapping[str, Any],
     source: str | None = None,
     num_parameters: int | None = None,
+    trunk: str = "transformer",
     num_members: int = 1,
     kept_rows: int = 0,
     threshold: float = EVEN,
@@ -51,6 +53,7 @@ def model_card(
         sample_row: A raw row for the example.
         source: The file that the model was trained on, by name.
         num_parameters: Size of the network, or of all of them.
+        trunk: As in `TransformerConfig`.
         num_members: Models of a cross-validation whose predictions are averaged; 1: there is but one.
         kept_rows: Training rows that the preprocessing holds, see `Preprocessor.kept_rows`.
         threshold: Binary: the answer is the second class where its probability is above this.
@@ -58,7 +61,7 @@ def model_card(
     """
     blocks = [
         f"# {name}",
-        _purpose(schema, source, num_parameters, num_members),
+        _purpose(schema, source, num_parameters, trunk, num_members),
         "## How well",
         *([_FOLD_METRICS] if num_members > 1 else []),
         _metrics_table(metrics),
@@ -75,7 +78,7 @@ def model_card(
     return "\n\n".join(blocks) + "\n"
 
 
-def _purpose(schema: Schema, source: str | None, num_parameters: int | None, num_members: int) -> str:
+def _purpose(schema: Schema, source: str | None, num_parameters: int | None, trunk: str, num_members: int) -> str:
     task = schema.task
     target = ", ".join(f"`{name}`" for name in task.target)
     lines = [f"Predicts {target}: {_TASK_WORDS[task.kind]}."]
@@ -86,9 +89,10 @@ def _purpose(schema: Schema, source: str | None, num_parameters: int | None, num
     if source is not None:
         lines.append(f"Trained on `{source}`.")
     if num_parameters is not None:
-        model = "A Transformer"
+        kind = _TRUNK_WORDS[trunk]
+        model = f"A {kind}"
         if num_members > 1:
-            model = f"The mean of {num_members} models, one for each fold of a cross-validation, each a Transformer"
+            model = f"The mean of {num_members} models, one for each fold of a cross-validation, each a {kind}"
         in_all = " in all" if num_members > 1 else ""
         lines.append(f"{model} over the table's columns with {num_parameters:,} parameters{in_all}.")
     return "\n".join(lines)

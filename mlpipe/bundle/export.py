@@ -21,8 +21,7 @@ from mlpipe.errors import BundleError, MlpipeError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
-from mlpipe.models.config import TransformerConfig
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import TableModel, TransformerConfig, build_model
 from mlpipe.schema import InputSpec, Schema
 
 CHECKPOINT = "checkpoints/best.ckpt"
@@ -47,7 +46,7 @@ class RunContents:
     schema: Schema
     preprocessor: Preprocessor
     config: TransformerConfig
-    model: Transformer
+    model: TableModel
     calibration: Calibration
 
 
@@ -111,6 +110,7 @@ def export_run(run_dir: Path, out: Path, *, graphs: MakeGraphs | None = None, ov
             sample_row=sample_row,
             source=_source_name(data),
             num_parameters=sum(parameter.numel() for parameter in contents.model.parameters()),
+            trunk=contents.config.trunk,
             kept_rows=contents.preprocessor.kept_rows,
             threshold=contents.calibration.threshold,
             level=contents.calibration.level,
@@ -137,6 +137,7 @@ def _export_average(run_dir: Path, out: Path, graphs: MakeGraphs | None, *, over
         sample_row=members[0].sample_request,
         source=_source_name(_data_group(run_dir)),
         num_parameters=sum(p.numel() for member in members for p in member.model.parameters()),
+        trunk=members[0].config.trunk,
         num_members=len(members),
         kept_rows=sum(member.preprocessor.kept_rows for member in members),
         threshold=mean_threshold(member.calibration.threshold for member in members),
@@ -171,7 +172,7 @@ def _require(run_dir: Path, *names: str, verb: str = "fit") -> None:
             raise BundleError(f"{str(run_dir)!r} has no {name}; let `mlpipe {verb}` finish this run first.")
 
 
-def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
+def _load_model(path: Path) -> tuple[TransformerConfig, TableModel]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a file cut off, a file of another kind, a pickle that holds more than tensors
@@ -181,14 +182,14 @@ def _load_model(path: Path) -> tuple[TransformerConfig, Transformer]:
         raise BundleError(f"{str(path)!r} was not written by `mlpipe fit`: it does not say which model it is of.")
     config = TransformerConfig.from_dict(recipe["model"])
     with torch.random.fork_rng(devices=[]):  # initialising draws random numbers
-        model = Transformer(config, InputSpec.from_dict(recipe["spec"]))
+        model = build_model(config, InputSpec.from_dict(recipe["spec"]))
     weights = {
         name.removeprefix(_PREFIX): value
         for name, value in checkpoint["state_dict"].items()
         if name.startswith(_PREFIX)
     }
     model.load_state_dict(weights)
-    return config, model.eval()
+    return model.config, model.eval()
 
 
 def _calibration(path: Path) -> Calibration:

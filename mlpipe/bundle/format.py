@@ -31,8 +31,7 @@ from mlpipe.errors import BundleError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
-from mlpipe.models.config import TransformerConfig
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import TableModel, TransformerConfig, build_model
 from mlpipe.schema import InputSpec, Schema
 
 
@@ -58,7 +57,7 @@ class BundleContents:
     schema: Schema
     preprocessor: Preprocessor
     config: TransformerConfig
-    model: Transformer
+    model: TableModel
     calibration: Calibration
     sample_request: dict[str, Any]
     statistics: Statistics
@@ -174,7 +173,7 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     if spec != calibration.network_spec(preprocessor.input_spec_):
         refuse(folder, files.PREPROCESS, f"makes other features than {files.MANIFEST} says the model reads")
     with _parsing(folder, files.MANIFEST), torch.random.fork_rng(devices=[]):  # initialising draws random numbers
-        model = Transformer(config, spec)
+        model = build_model(config, spec)
     _load_weights(folder, model, contents[files.WEIGHTS])
     with _parsing(folder, files.STATISTICS):
         statistics = Statistics.from_dict(files.parse_json(folder, files.STATISTICS, contents[files.STATISTICS]))
@@ -183,7 +182,7 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
     graphs = {backend: contents[name] for backend, name in files.GRAPHS.items() if name in contents}
     return BundleContents(
-        folder, manifest, schema, preprocessor, config, model, calibration, sample, statistics, graphs
+        folder, manifest, schema, preprocessor, model.config, model, calibration, sample, statistics, graphs
     )
 
 

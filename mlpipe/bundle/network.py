@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import TableModel
 
 
 class Network(Protocol):
@@ -32,7 +32,7 @@ class TorchNetwork:
         model: On the CPU; put into evaluation mode.
     """
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: TableModel) -> None:
         self._model = model.eval()
 
     def __call__(self, arrays: Arrays) -> Tensor:

@@ -25,7 +25,7 @@ import torch
 
 from mlpipe.bundle.onnx_network import INPUTS, OUTPUT
 from mlpipe.errors import ConfigError
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import TableModel
 
 if TYPE_CHECKING:
     import onnx
@@ -47,7 +47,7 @@ def require_onnx() -> None:
         raise ConfigError(f"{missing[0]} is not installed; `pip install 'mlpipe[onnx]'` brings what ONNX needs.")
 
 
-def to_onnx(model: Transformer) -> bytes:
+def to_onnx(model: TableModel) -> bytes:
     """The network as an ONNX graph in float32; takes about ten seconds.
 
     Args:
@@ -88,6 +88,9 @@ def to_int8(graph: bytes) -> bytes:
 
     Weights take 7 of the 8 bits (`reduce_range`): without the instructions of VNNI two products of full width overflow
     the 16 bits that they are added up in, and a bundle does not know on which processor it will run.
+
+    Raises:
+        ConfigError: There is no such product: those of `model.trunk: mlp` are batched.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quant_utils, quantize_dynamic
@@ -95,6 +98,10 @@ def to_int8(graph: bytes) -> bytes:
     proto = onnx.load_from_string(graph)
     matrices = {weight.name for weight in proto.graph.initializer if len(weight.dims) == 2}
     nodes = [node.name for node in proto.graph.node if node.op_type == "MatMul" and node.input[1] in matrices]
+    if not nodes:  # which the library would take for all of them
+        raise ConfigError(
+            "The network has no product with weights of one matrix, which 8 bits are for; export it with --onnx alone."
+        )
     # What torch exports has its shapes, and constants are folded; without the mark there is advice on the log to do so.
     quant_utils.add_pre_process_metadata(proto)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
-from mlpipe.models.transformer import Transformer
+from mlpipe.models import TableModel
 
 #: Names of a graph's inputs, in the order of `Transformer.forward`, and of its output.
 INPUTS, OUTPUT = ("numeric", "missing", "categorical"), "logits"
@@ -28,7 +28,7 @@ class OnnxNetwork:
         ValueError: It is no graph, or one of another network.
     """
 
-    def __init__(self, graph: bytes, model: Transformer) -> None:
+    def __init__(self, graph: bytes, model: TableModel) -> None:
         import onnxruntime
         from onnxruntime.capi import onnxruntime_pybind11_state as ort
 

@@ -36,8 +36,8 @@ from mlpipe.features.frame import as_frame
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import TargetCodec
+from mlpipe.models import TableModel
 from mlpipe.models.heads import member_average
-from mlpipe.models.transformer import Transformer
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ class ModelPredictor(Predictor):
         *,
         schema: Schema,
         preprocessor: Preprocessor,
-        model: Transformer,
+        model: TableModel,
         statistics: Statistics,
         calibration: Calibration | None = None,
         version: str = "",

@@ -83,6 +83,12 @@ def _init(parser: Parser) -> None:
     parser.add_argument("--task", choices=("binary", "multiclass", "multilabel", "regression"), help="if not inferred")
     parser.add_argument("--time", metavar="COLUMN", help="split in time by this column")
     parser.add_argument("--group", metavar="COLUMN", help="keep rows of one group on one side of the split")
+    parser.add_argument(
+        "--preset",
+        choices=("fast", "default", "best"),
+        default="default",
+        help="fast: soon done; best: the best score, time no object (default: %(default)s)",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite CONFIG")
 
 

@@ -48,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     for sentence in table.warnings:
         logger.warning(sentence)
 
-    out.write_text(render_config(str(out), config, table.schema, table.read, num_rows), encoding="utf-8")
+    text = render_config(str(out), config, table.schema, table.read, num_rows, args.preset)
+    out.write_text(text, encoding="utf-8")
     print(f"Wrote {out}. Look through it, then:\n  mlpipe fit --config {out}")
     return 0
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from importlib import resources
 from typing import Any
 
 import yaml
@@ -19,17 +20,19 @@ from mlpipe.schema import Column, Kind, Role, Schema
 #: The defaults that are changed most often, commented out. `tests/unit/commands/test_init.py` holds them to the
 #: defaults in the code.
 DEFAULTS = """\
-# What follows are defaults. To change one, take away the # of its line and of its group.
+# What is commented out are defaults. To change one, take away the # of its line and of its group.
 # features:
 #   numeric: quantile          # scaling of numbers: quantile, robust, standard or none
 #   num_bins: 48               # of the piecewise-linear encoding
 #   high_cardinality: embed    # many categories: embed, hash or target
 #   target_transform: none     # log models log(1 + target) of a regression target
 # model:
+#   trunk: auto                # transformer, or mlp from ten classes on
 #   width: 64                  # of a token
 #   num_layers: 2
 #   num_heads: 4
 #   dropout: 0.2
+#   ensemble: 1                # networks in one model
 #   numeric_embedding: ple     # linear, ple, periodic, plr or pbld
 #   rope: index                # rotary position by column; or none
 # training:
@@ -49,7 +52,9 @@ DEFAULTS = """\
 """
 
 
-def render_config(name: str, config: DataConfig, schema: Schema, read: ReadOptions, num_rows: int) -> str:
+def render_config(
+    name: str, config: DataConfig, schema: Schema, read: ReadOptions, num_rows: int, preset: str = "default"
+) -> str:
     """The text of the config.
 
     Args:
@@ -58,6 +63,7 @@ def render_config(name: str, config: DataConfig, schema: Schema, read: ReadOptio
         schema: What was found in it.
         read: How it was read, every field filled in.
         num_rows: Rows of the table that have a target.
+        preset: `default`, or a file of the folder `presets`, whose values stand in place of the defaults.
 
     Returns:
         YAML that `mlpipe fit --config` takes and that gives the same schema again.
@@ -72,9 +78,19 @@ def render_config(name: str, config: DataConfig, schema: Schema, read: ReadOptio
             "data:",
             *_data(config, schema, read),
             "",
-            DEFAULTS,
+            *_recipe(preset),
+            "",
         ]
     )
+
+
+def preset_values(preset: str) -> dict[str, dict[str, Any]]:
+    """What a preset sets, by group and key; nothing for `default`."""
+    if preset == "default":
+        return {}
+    text = resources.files("mlpipe").joinpath("presets", f"{preset}.yaml").read_text(encoding="utf-8")
+    values: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    return values
 
 
 def column_word(column: Column) -> str:
@@ -84,6 +100,20 @@ def column_word(column: Column) -> str:
     if column.role is Role.IGNORED or column.kind is Kind.CONSTANT:
         return "ignore"
     return column.kind.value
+
+
+def _recipe(preset: str) -> Iterator[str]:
+    """`DEFAULTS`, with the values of a preset at the head of their groups."""
+    values = preset_values(preset)
+    of_group: dict[str, Any] = {}
+    for line in DEFAULTS.splitlines():
+        key = line.removeprefix("#").split(":")[0]
+        if line.endswith(":"):
+            of_group = values.get(key.strip(), {})
+            yield line.removeprefix("# ") if of_group else line
+            yield from (f"  {name}: {_scalar(value)}    # preset: {preset}" for name, value in of_group.items())
+        elif key.strip() not in of_group:
+            yield line
 
 
 def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str]:

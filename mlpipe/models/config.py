@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from mlpipe.errors import ConfigError, did_you_mean
 
 #: The words each choice may be. The order is that of the documentation, not a ranking.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "trunk": ("transformer",),
+    "trunk": ("auto", "transformer", "mlp"),
     "gate": ("swiglu", "geglu", "reglu"),
     "numeric_embedding": ("linear", "ple", "periodic", "plr", "pbld"),
     "rope": ("none", "index"),
@@ -19,17 +19,27 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "head": ("linear", "members"),
 }
 
+#: So many classes or labels are many, see `TransformerConfig.for_outputs`.
+MANY_OUTPUTS = 10
+#: Keys whose values are whole numbers of at least 1.
+COUNTS = (
+    *("width", "num_layers", "num_heads", "num_frequencies", "readout_tokens", "members", "member_width"),
+    "ensemble",
+)
+
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """The shape of a `Transformer`; together with an `InputSpec` it fixes every weight's shape.
+    """The shape of a model; together with an `InputSpec` it fixes every weight's shape.
 
     Attributes:
-        trunk: The kind of model; `transformer` is the only one.
-        width: Length D of a token, a multiple of `num_heads`.
-        num_layers: Blocks of attention and gated MLP.
+        trunk: What stands between tokens and heads: `transformer`; or `mlp`, `members` MLPs side by side over the same
+            tokens, end to end, which has no use for attention, position and readout tokens; `auto`: see `for_outputs`.
+        width: Length D of a token; for the `transformer`, a multiple of `num_heads`.
+        num_layers: Blocks of attention and gated MLP; hidden layers of the `mlp` trunk.
         num_heads: Attention heads.
-        gate: Activation of the gated MLP: `swiglu`, `geglu` or `reglu` (Shazeer 2020).
+        gate: Activation of the gated MLP: `swiglu`, `geglu` or `reglu` (Shazeer 2020). The `mlp` trunk has the same
+            activation without a gate: SiLU, GELU or ReLU.
         mlp_ratio: Hidden width of the gated MLP as a multiple of `width`, rounded to a multiple of 16.
         numeric_embedding: How a number becomes a token: `linear`; `ple`, piecewise-linear over the bins of the
             `InputSpec` plus a linear term; `periodic`, sines and cosines; `plr`, the same behind a ReLU; `pbld`,
@@ -42,8 +52,9 @@ class TransformerConfig:
         readout: When the readout tokens join: `all`, from the first block on; `last`, in the last block only.
         head: `linear`, each readout token through a linear map of its own; `members`, one readout token through
             `members` MLPs that share weights but for rank-one adapters (TabM, Gorishniy et al. 2024).
-        members: Ensemble size of the `members` head.
-        member_width: Hidden width of the `members` head.
+        members: Ensemble size of the `members` head and of the `mlp` trunk.
+        member_width: Hidden width of a member, in the `members` head and in the `mlp` trunk.
+        ensemble: Networks side by side in one model, each with members of its own; costs as many times as much.
         dropout: Share of the MLP's hidden units dropped while training.
         qk_norm: Normalise queries and keys.
         first_norm: Normalise the tokens before the first attention too; FT-Transformer's authors advise not to.
@@ -58,7 +69,7 @@ class TransformerConfig:
         True
     """
 
-    trunk: str = "transformer"
+    trunk: str = "auto"
     width: int = 64
     num_layers: int = 2
     num_heads: int = 4
@@ -74,6 +85,7 @@ class TransformerConfig:
     head: str = "linear"
     members: int = 16
     member_width: int = 128
+    ensemble: int = 1
     dropout: float = 0.2
     qk_norm: bool = False
     first_norm: bool = False
@@ -84,8 +96,7 @@ class TransformerConfig:
             if value not in options:
                 hint = did_you_mean(value, options)
                 raise ConfigError(f"model.{key} is {value!r}, which is none of its options.{hint}")
-        counts = ("width", "num_layers", "num_heads", "num_frequencies", "readout_tokens", "members", "member_width")
-        for key in counts:
+        for key in COUNTS:
             value = getattr(self, key)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"model.{key} is {value!r}; it has to be a whole number of at least 1.")
@@ -93,6 +104,10 @@ class TransformerConfig:
             self._check_number(key, lambda value: 0 < value < math.inf, "a number above 0")
         self._check_number("rope_base", lambda value: 1 < value < math.inf, "a number above 1")
         self._check_number("dropout", lambda value: 0 <= value < 1, "at least 0 and less than 1")
+        if self.trunk != "mlp":
+            self._check_heads()
+
+    def _check_heads(self) -> None:
         if self.width % self.num_heads:
             raise ConfigError(
                 f"model.width is {self.width}, which model.num_heads = {self.num_heads} does not divide; "
@@ -121,13 +136,30 @@ class TransformerConfig:
 
     @property
     def num_readouts(self) -> int:
-        """Readout tokens in the sequence; the `members` head reads a single one."""
+        """Readout tokens in the sequence of one `Transformer`; the `members` head reads a single one."""
         return self.readout_tokens if self.head == "linear" else 1
 
     @property
     def num_members(self) -> int:
         """K, the ensemble members in the logits' shape (B, K, O)."""
-        return self.readout_tokens if self.head == "linear" else self.members
+        of_one_network = self.num_readouts if self.trunk != "mlp" and self.head == "linear" else self.members
+        return self.ensemble * of_one_network
+
+    def for_outputs(self, num_outputs: int) -> Self:
+        """The config of a table, with `trunk: auto` decided by how many outputs there are.
+
+        From `MANY_OUTPUTS` on it is the `mlp` trunk with tokens of a quarter of the width, of which its first layer
+        sees all at once; else the `transformer`. `docs/recipe.md` has the measurements behind it.
+
+        Examples:
+            >>> [TransformerConfig().for_outputs(count).trunk for count in (1, 26)]
+            ['transformer', 'mlp']
+        """
+        if self.trunk != "auto":
+            return self
+        if num_outputs < MANY_OUTPUTS:
+            return replace(self, trunk="transformer")
+        return replace(self, trunk="mlp", width=max(1, self.width // 4))
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -1,6 +1,8 @@
 """Where every weight of a model starts, all in one place.
 
 - Matrices: uniform in ±1/sqrt(inputs), as `nn.Linear` has it; they have no biases. Heads: the same, biases 0.
+- Members' hidden matrices: uniform in ±sqrt(6/inputs) (He et al. 2015), since no norm makes good what a layer takes
+  from the size of its input.
 - Tokens of every sort: uniform in ±1/sqrt(width) (FT-Transformer, Gorishniy et al. 2021), so that columns of all
   kinds start alike; what is learned only by exception (missing, unseen, padding) starts at 0: a missing number
   starts as the number 0, an unseen category as its column.
@@ -19,6 +21,7 @@ from torch import Tensor, nn
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.encodings import PeriodicEncoding, PiecewiseLinearEncoding
 from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.members import MemberLinear
 from mlpipe.models.tokenizers import CategoricalTokenizer, GroupTokenizer, NumericTokenizer, ReadoutTokens
 from mlpipe.schema import PAD_ID, UNSEEN_ID
 
@@ -59,6 +62,10 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
             case LinearHead():
                 uniform_(module.weight, module.weight.shape[1])
                 module.bias.zero_()
+            case MemberLinear():
+                uniform_(module.weight, module.weight.shape[-1])
+                module.weight.mul_(math.sqrt(6))
+                uniform_(module.bias, module.weight.shape[-1])
             case nn.Linear():
                 uniform_(module.weight, module.in_features)
 

@@ -8,6 +8,7 @@ from torch import nn
 
 from mlpipe.models.blocks import Block
 from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.members import MemberLinear
 from mlpipe.models.tokenizers import NumericTokenizer
 
 
@@ -31,6 +32,8 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.0) -> list[dict[s
         match module:
             case Block():
                 matrices.update(id(parameter) for parameter in module.parameters())
+            case MemberLinear():
+                matrices.add(id(module.weight))
             case NumericTokenizer() if module.weight is not None:
                 decay.add(id(module.weight))
             case MemberHead():

@@ -30,7 +30,7 @@ from mlpipe.errors import ConfigError, how_many
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.statistics import Statistics
 from mlpipe.memory import keep_freed_memory
-from mlpipe.models import Transformer, TransformerConfig, member_average
+from mlpipe.models import TableModel, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
 from mlpipe.training.callbacks import (
@@ -253,7 +253,7 @@ def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoint
 
 
 @torch.inference_mode()
-def predict_logits(net: Transformer, arrays: Arrays, batch_size: int) -> Tensor:
+def predict_logits(net: TableModel, arrays: Arrays, batch_size: int) -> Tensor:
     """Logits (T, K, O) of a table, float32, on the network's device."""
     net.eval()
     device = next(net.parameters()).device

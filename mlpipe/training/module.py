@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from mlpipe.data.batches import Batch
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.calibration import Calibration
-from mlpipe.models import Transformer, TransformerConfig, member_average, member_loss
+from mlpipe.models import TransformerConfig, build_model, member_average, member_loss
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import compute_metrics
@@ -67,7 +67,6 @@ class TabularModule(L.LightningModule):
         class_weight: npt.NDArray[np.float32] | None = None,
     ) -> None:
         super().__init__()
-        self.model_config = model
         self.spec = spec
         self.kind = kind
         self.training_config = training
@@ -76,7 +75,8 @@ class TabularModule(L.LightningModule):
         self.calibration = calibration or Calibration()
         weight = None if class_weight is None else torch.from_numpy(class_weight)
         self.register_buffer("class_weight", weight, persistent=False)
-        self.net = Transformer(model, spec)
+        self.net = build_model(model, spec)
+        self.model_config = self.net.config
         # Training alone is compiled: evaluation has other batch sizes and runs without gradients, each of which would
         # compile the network once more. As a plain function it is no submodule and leaves the weights' names alone.
         self._compiled: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
@@ -175,7 +175,13 @@ class TabularModule(L.LightningModule):
         """The recipe's optimiser, and warm-up + cosine over all steps of the run."""
         config = self.training_config
         # A fused step cannot be told by Lightning's gradient scaler to skip, which 16-mixed needs.
-        optimizer = build_optimizer(self.net, config, fused=self.trainer.precision != "16-mixed")
+        precision = self.trainer.precision
+        optimizer = build_optimizer(
+            self.net,
+            config,
+            fused=precision != "16-mixed",
+            precision=torch.bfloat16 if precision.startswith("bf16") else torch.float32,
+        )
         scheduler = warmup_cosine_schedule(
             optimizer, total_steps(self.trainer), config.warmup_fraction, config.final_lr_fraction
         )

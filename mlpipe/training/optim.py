@@ -6,6 +6,8 @@ Notable:
   which the calls cost more than the arithmetic. Here matrices of one shape are iterated as one batch.
 - A fused projection (the gate and the value of the MLP in one matrix) is cut into its parts first: each is a map of
   its own, and orthogonalising them together would tie their scales.
+- Where the model's products run in bfloat16 the iteration does too, as Jordan et al. have it: it needs a third of the
+  time on a processor with such units, and ends no further from an orthogonal matrix.
 - Both live in one `Optimizer`, so that Lightning's automatic optimisation, gradient clipping, accumulation and
   checkpoints work as with any other.
 """
@@ -22,7 +24,7 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from mlpipe.models import Transformer, parameter_groups
+from mlpipe.models import TableModel, parameter_groups
 from mlpipe.training.config import TrainingConfig
 
 # The quintic of Jordan et al.: its slope at zero is as steep as can be, at the price of singular values which end
@@ -59,13 +61,21 @@ class MuonAdamW(AdamW):
             many equal parts each of its matrices is cut along the first dimension.
         lr: Learning rate of the groups that name none.
         momentum: Nesterov momentum of Muon.
+        precision: Of Muon's iteration.
         kwargs: For AdamW.
     """
 
     def __init__(
-        self, groups: Iterable[dict[str, Any]], lr: float = 1e-3, *, momentum: float = 0.95, **kwargs: Any
+        self,
+        groups: Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        *,
+        momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
+        **kwargs: Any,
     ) -> None:
         self.momentum = momentum
+        self.precision = precision
         super().__init__([{"muon": False, **group} for group in groups], lr=lr, **kwargs)
 
     @torch.no_grad()
@@ -93,13 +103,14 @@ class MuonAdamW(AdamW):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 by_shape[parameter.shape].append(parameter)
-        for (rows, columns), parameters in by_shape.items():
+        for shape, parameters in by_shape.items():
+            rows, columns = shape[-2:]
             buffers = [self._momentum_buffer(parameter) for parameter in parameters]
             grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
             torch._foreach_lerp_(buffers, grads, 1 - self.momentum)
             looked_ahead = torch._foreach_lerp(grads, buffers, self.momentum)
             parts = torch.stack(looked_ahead).view(-1, rows // chunks, columns)
-            updates = orthogonalize(parts).reshape(len(parameters), rows, columns)
+            updates = orthogonalize(parts.to(self.precision)).to(parts.dtype).reshape(len(parameters), *shape)
             # Jordan's scale: the update's root-mean-square is the same for every shape.
             scale = lr * math.sqrt(max(1.0, rows / chunks / columns))
             torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
@@ -139,19 +150,24 @@ def warmup_cosine_schedule(
 FUSED_PARTS = {"up.weight": 2}
 
 
-def build_optimizer(net: Transformer, config: TrainingConfig, *, fused: bool) -> torch.optim.Optimizer:
+def build_optimizer(
+    net: TableModel, config: TrainingConfig, *, fused: bool, precision: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
     """The recipe's optimiser for a network.
 
     Args:
         net: The network.
         config: The recipe.
         fused: Use AdamW's fused step.
+        precision: Of Muon's iteration.
     """
     options: dict[str, Any] = {"lr": config.lr, "betas": (config.beta1, config.beta2), "fused": fused}
     groups = [group for group in parameter_groups(net, config.weight_decay) if group["params"]]
     if config.optimizer == "adamw":
         return AdamW(groups, **options)
-    return MuonAdamW([part for group in groups for part in _for_muon(group, config.muon_lr)], **options)
+    return MuonAdamW(
+        [part for group in groups for part in _for_muon(group, config.muon_lr)], precision=precision, **options
+    )
 
 
 def _for_muon(group: dict[str, Any], lr: float) -> list[dict[str, Any]]:

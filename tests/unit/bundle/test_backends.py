@@ -28,8 +28,9 @@ from mlpipe.bundle.onnx_network import OnnxNetwork
 from mlpipe.bundle.parity import TOLERANCES, differences, made_up_rows
 from mlpipe.bundle.predictor import ModelPredictor, Predictor
 from mlpipe.bundle.staging import check_free
-from mlpipe.errors import BundleError
+from mlpipe.errors import BundleError, ConfigError
 from mlpipe.features.calibration import Calibration, Interval
+from mlpipe.models import TransformerConfig, build_model
 from mlpipe.models.transformer import Transformer
 from mlpipe.schema import TaskKind
 
@@ -45,6 +46,22 @@ def bundle(binary: Any, graphs: Graphs, tmp_path: Path) -> Path:
 def answers(predictor: Predictor, source: Any, rows: int) -> np.ndarray[Any, Any]:
     assert isinstance(predictor, ModelPredictor)
     return predictor.predict_arrays(source.preprocessor.transform(source.frame.head(rows)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("changes", [{"trunk": "mlp", "members": 4}, {"trunk": "mlp", "ensemble": 2}, {"ensemble": 2}])
+def test_every_trunk_is_a_graph(binary: Any, changes: dict[str, Any]) -> None:
+    spec = binary.preprocessor.input_spec_
+    model = build_model(TransformerConfig(width=16, num_heads=2, readout_tokens=3, **changes), spec).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)
+    graph, rows = to_onnx(model), made_up_rows(spec, 33)
+    with torch.inference_mode():
+        torch.testing.assert_close(OnnxNetwork(graph, model)(rows), TorchNetwork(model)(rows), atol=1e-3, rtol=1e-3)
+    if "trunk" in changes:
+        with pytest.raises(ConfigError, match="no product with weights of one matrix"):
+            to_int8(graph)
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,12 @@ def test_it_says_what_is_predicted_from_what_and_how_well() -> None:
     assert "| `id` | identifier | every value is different |" in text
 
 
+def test_it_says_which_kind_of_model_it_is() -> None:
+    assert "A Transformer over the table's columns with 12,345 parameters." in card()
+    assert "A set of MLPs over the table's columns with 12,345 parameters." in card(trunk="mlp")
+    assert "each a set of MLPs over" in card(trunk="mlp", num_members=3)
+
+
 def test_the_sample_holds_the_features_only() -> None:
     sample = card().split("```json\n")[1].split("```")[0]
     assert "age" in sample

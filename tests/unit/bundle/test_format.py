@@ -17,6 +17,7 @@ from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.manifest import MANIFEST, REQUIRED_FILES, FileEntry, Manifest
 from mlpipe.errors import BundleError
 from mlpipe.features.calibration import Calibration
+from mlpipe.models import TransformerConfig, build_model
 from mlpipe.schema import TaskKind
 
 Weights = dict[str, torch.Tensor]
@@ -53,6 +54,19 @@ def test_what_is_written_reads_back(fitted: Callable[[TaskKind], Any], kind: Tas
     assert not contents.model.training
     for name, value in source.model.state_dict().items():
         assert torch.equal(contents.model.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize("changes", [{"trunk": "mlp"}, {"ensemble": 2}, {"trunk": "mlp", "ensemble": 2}])
+def test_a_model_of_another_kind_reads_back(binary: Any, tmp_path: Path, changes: dict[str, Any]) -> None:
+    config = TransformerConfig(width=16, num_layers=1, num_heads=2, readout_tokens=3, members=3, **changes)
+    with torch.random.fork_rng(devices=[]):
+        model = build_model(config, binary.preprocessor.input_spec_).eval()
+    contents = read_bundle(binary.write(tmp_path / "bundle", model=model, config=config))
+    assert contents.config == model.config  # `trunk: auto` has been decided
+    assert type(contents.model) is type(model)
+    arrays = binary.preprocessor.transform(binary.frame)
+    inputs = [torch.from_numpy(values) for values in (arrays.numeric, arrays.missing, arrays.categorical)]
+    assert torch.equal(contents.model.eval()(*inputs), model(*inputs))
 
 
 def test_the_same_inputs_give_the_same_files_and_version(binary: Any, tmp_path: Path) -> None:

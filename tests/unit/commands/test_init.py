@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlpipe.cli import main
-from mlpipe.commands.template import DEFAULTS, _scalar
+from mlpipe.commands.template import DEFAULTS, _scalar, preset_values
 from mlpipe.data.load import load_table
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.models import TransformerConfig
@@ -165,6 +165,27 @@ def test_the_defaults_in_the_comments_are_the_defaults_in_the_code() -> None:
     trainer = inspect.signature(L.Trainer).parameters
     assert written["trainer"] == {key: trainer[key].default for key in written["trainer"]}
     assert list(written) == ["features", "model", "training", "trainer", "tracking"]
+
+
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_a_preset_s_values_are_in_the_config_and_in_force(folder: Path, preset: str) -> None:
+    assert main(["init", "shop.v2.csv", "--target", "bought", "--preset", preset]) == 0
+    written = yaml.safe_load((folder / "shop.yaml").read_text(encoding="utf-8"))
+    values = preset_values(preset)
+    assert {group: written[group] for group in values} == values
+    config = parse_config(["--config", "shop.yaml"])
+    assert all(config.values[group][key] == value for group, keys in values.items() for key, value in keys.items())
+    text = (folder / "shop.yaml").read_text(encoding="utf-8")
+    for keys in values.values():
+        assert all(len(re.findall(rf"^#? *{key}:", text, re.MULTILINE)) == 1 for key in keys)  # no default beside it
+
+
+def test_the_default_preset_sets_nothing(folder: Path) -> None:
+    assert main(["init", "shop.v2.csv", "--target", "bought", "--out", "plain.yaml"]) == 0
+    assert main(["init", "shop.v2.csv", "--target", "bought", "--out", "named.yaml", "--preset", "default"]) == 0
+    plain, named = ((folder / f"{name}.yaml").read_text(encoding="utf-8") for name in ("plain", "named"))
+    assert plain.replace("plain.yaml", "named.yaml") == named
+    assert preset_values("default") == {}
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=20))

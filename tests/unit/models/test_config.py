@@ -10,7 +10,10 @@ from mlpipe.models import TransformerConfig
     ("values", "sentence"),
     [
         ({"gate": "swigul"}, "model.gate is 'swigul', which is none of its options. Did you mean 'swiglu'?"),
-        ({"trunk": "mamba"}, "model.trunk is 'mamba', which is none of its options. There are: transformer."),
+        (
+            {"trunk": "mamba"},
+            "model.trunk is 'mamba', which is none of its options. There are: auto, mlp, transformer.",
+        ),
         ({"readout": None}, "model.readout is None, which is none of its options. There are: all, last."),
         (
             {"width": 60, "num_heads": 8},

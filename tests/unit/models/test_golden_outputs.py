@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mlpipe.models import Transformer, TransformerConfig
+from mlpipe.models import TransformerConfig, build_model
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "model_outputs.json"
@@ -51,6 +51,7 @@ SMALL: dict[str, Any] = {
     "head": "linear",
     "members": 2,
     "member_width": 8,
+    "ensemble": 1,
     "dropout": 0.0,
     "qk_norm": False,
     "first_norm": False,
@@ -62,6 +63,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "plr, normed queries": {"numeric_embedding": "plr", "qk_norm": True, "num_layers": 3},
     "pbld, first norm": {"numeric_embedding": "pbld", "first_norm": True, "rope_base": 100.0},
     "linear": {"numeric_embedding": "linear", "num_layers": 1},
+    "mlp": {"trunk": "mlp"},
+    "ensemble": {"ensemble": 2, "num_layers": 1},
 }
 
 
@@ -73,7 +76,7 @@ def rows() -> tuple[Tensor, Tensor, Tensor]:
 
 def outputs(changes: dict[str, Any]) -> list[Any]:
     """Logits (B, K, O) of a model whose i-th weight is 0.4 cos(i)."""
-    model = Transformer(TransformerConfig.from_dict({**SMALL, **changes}), SPEC).double().eval()
+    model = build_model(TransformerConfig.from_dict({**SMALL, **changes}), SPEC).double().eval()
     with torch.no_grad():
         for name, parameter in sorted(model.named_parameters()):
             steps = torch.arange(parameter.numel(), dtype=torch.float64) + len(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,7 +27,7 @@ from mlpipe.training.loop import Trained, predict_logits, train
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import total_steps
 
-TINY = TransformerConfig(width=16, num_heads=2, num_layers=1, readout_tokens=2)
+TINY = TransformerConfig(trunk="transformer", width=16, num_heads=2, num_layers=1, readout_tokens=2)
 QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "enable_model_summary": False}
 TARGETS = {
     TaskKind.BINARY: ["binary"],
@@ -79,11 +80,12 @@ def fit(
     trainer: Mapping[str, Any] | None = None,
     seed: int = 0,
     data: TabularDataModule | None = None,
+    model: TransformerConfig = TINY,
     **training: Any,
 ) -> Trained:
     return train(
         data or data_for(kind, seed=seed),
-        TINY,
+        model,
         TrainingConfig(**training),
         {**QUIET, "max_epochs": 2, **(trainer or {})},
         checkpoints=folder,
@@ -131,6 +133,15 @@ def test_a_simple_relation_is_learnt_by_every_kind_of_task(kind: TaskKind, tmp_p
     assert trained.epochs <= 12
     assert not trained.interrupted
     assert not trained.module.training
+
+
+@pytest.mark.parametrize(
+    "model", [replace(TINY, trunk="mlp", width=8, num_layers=2, members=4, member_width=32), replace(TINY, ensemble=2)]
+)
+def test_every_kind_of_model_learns_it(model: TransformerConfig, tmp_path: Path) -> None:
+    trained = fit(tmp_path, model=model, trainer={"max_epochs": 12})
+    assert trained.metrics["test"]["auroc"] > 0.9
+    assert trained.module.net.config == model
 
 
 @pytest.mark.parametrize("kind", KINDS)

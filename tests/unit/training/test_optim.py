@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mlpipe.models import Transformer, TransformerConfig
+from mlpipe.models import Transformer, TransformerConfig, build_model
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.optim import MuonAdamW, build_optimizer, orthogonalize, warmup_cosine, warmup_cosine_schedule
@@ -59,6 +59,31 @@ def test_a_fused_matrix_is_orthogonalised_part_by_part() -> None:
         torch.testing.assert_close(part, alone.detach())
 
 
+def test_members_matrices_are_orthogonalised_one_by_one() -> None:
+    """A batch of K matrices in one parameter takes the steps of K parameters."""
+    gradients = torch.randn(3, 16, 8, generator=torch.Generator().manual_seed(3))
+    together = nn.Parameter(torch.zeros(3, 16, 8))
+    together.grad = gradients
+    MuonAdamW([{"params": [together], "muon": True, "lr": 1.0, "weight_decay": 0.0}]).step()
+    for member, gradient in zip(together.detach(), gradients, strict=True):
+        alone = nn.Parameter(torch.zeros(16, 8))
+        alone.grad = gradient
+        MuonAdamW([{"params": [alone], "muon": True, "lr": 1.0, "weight_decay": 0.0}]).step()
+        torch.testing.assert_close(member, alone.detach())
+
+
+def test_the_iteration_in_bfloat16_is_the_same_to_two_digits() -> None:
+    gradient = torch.randn(24, 16, generator=torch.Generator().manual_seed(4))
+    moved = []
+    for precision in (torch.float32, torch.bfloat16):
+        parameter = nn.Parameter(torch.zeros(24, 16))
+        parameter.grad = gradient.clone()
+        MuonAdamW([{"params": [parameter], "muon": True, "lr": 1.0}], precision=precision).step()
+        assert parameter.dtype is torch.float32
+        moved.append(parameter.detach())
+    assert 0 < (moved[1] - moved[0]).norm() < 0.02 * moved[0].norm()
+
+
 def test_every_parameter_is_in_one_group_and_only_hidden_matrices_get_muon() -> None:
     net = Transformer(TransformerConfig(width=16, num_heads=2), SPEC)
     optimizer = build_optimizer(net, TrainingConfig(optimizer="muon"), fused=True)
@@ -69,6 +94,13 @@ def test_every_parameter_is_in_one_group_and_only_hidden_matrices_get_muon() -> 
     assert all(name.startswith("blocks.") and name.endswith("weight") for name in muon)
     decayed = {name for g in optimizer.param_groups if g["weight_decay"] > 0 for name in g["param_names"]}
     assert not any(name.endswith("bias") or "categorical" in name or name == "readout" for name in decayed)
+
+
+def test_muon_takes_the_hidden_matrices_of_every_kind_of_model() -> None:
+    mlp = TransformerConfig(trunk="mlp", width=8, num_layers=2, members=3, ensemble=2)
+    optimizer = build_optimizer(build_model(mlp, SPEC), TrainingConfig(optimizer="muon"), fused=True)
+    muon = [name for group in optimizer.param_groups if group["muon"] for name in group["param_names"]]
+    assert muon == [f"networks.{i}.layers.{j}.weight" for i in range(2) for j in range(2)]
 
 
 def test_state_survives_a_checkpoint() -> None:

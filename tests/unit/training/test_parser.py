@@ -8,6 +8,7 @@ import pytest
 import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor, Timer
 
+from mlpipe.commands.template import preset_values
 from mlpipe.errors import ConfigError
 from mlpipe.training.parser import config_from_file, explain, known_keys, parse_config
 
@@ -281,6 +282,13 @@ class TestMistakes:
 def test_what_jsonargparse_says_otherwise_is_handed_on_in_one_line() -> None:
     assert explain("error: Something\n  else") == "Something else"
     assert explain('Parser key "data.path": Something\n  else') == "`data.path`: Something else"
+
+
+@pytest.mark.parametrize("preset", ["fast", "best"])
+def test_init_s_presets_are_those_of_the_repository(request: pytest.FixtureRequest, preset: str) -> None:
+    """The package has them, for installations without the repository; `configs/presets` has them for `--config`."""
+    path = request.config.rootpath / "configs" / "presets" / f"{preset}.yaml"
+    assert preset_values(preset) == yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def test_presets_are_configs(request: pytest.FixtureRequest) -> None:
