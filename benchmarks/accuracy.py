@@ -106,7 +106,7 @@ def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict
         **config.trainer,
         "enable_progress_bar": sys.stderr.isatty(),
         "enable_model_summary": False,
-        "callbacks": [curve],
+        "callbacks": [*(config.trainer.get("callbacks") or []), curve],
     }
     with tempfile.TemporaryDirectory() as checkpoints:
         trained = train(data, config.model, config.training, trainer, checkpoints=Path(checkpoints), seed=config.seed)
