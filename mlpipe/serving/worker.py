@@ -65,11 +65,11 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
 
     def setup(self, device: str) -> None:
         """Load the bundles, warm them, and listen."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
         import torch
 
         from mlpipe.serving.aftermath import Aftermath
 
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us in turn
         keep_freed_memory()
         torch.set_num_threads(1)  # workers are the parallelism; more threads would only fight for the cores
         try:
