@@ -44,7 +44,8 @@ import serving_backends
 
 HERE = Path(__file__).resolve().parent
 SHAPES = {"one": (1, 1), "many": (64, 1), "rows": (16, 64)}  # connections, rows a request
-SCRIPT = """
+#: For wrk: the lines of a file as bodies, one after the other.
+BODIES = """
 local bodies = {}
 for line in io.lines("%s") do bodies[#bodies + 1] = line end
 local place = 0
@@ -52,9 +53,11 @@ request = function()
   place = place %% #bodies + 1
   return wrk.format("POST", "/predict", {["Content-Type"] = "application/json"}, bodies[place])
 end
+"""
+RESULT = """
 done = function(summary, latency, requests)
   local failed = summary.errors.status + summary.errors.connect + summary.errors.read + summary.errors.write
-  io.write(string.format("RESULT %%f %%f %%f %%d %%d\\n", summary.requests / summary.duration * 1e6,
+  io.write(string.format("RESULT %f %f %f %d %d\\n", summary.requests / summary.duration * 1e6,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, failed, summary.errors.timeout))
 end
 """
@@ -126,7 +129,7 @@ def write_scripts(bundle: Path, data: Path, folder: Path) -> dict[str, Path]:
         bodies = [group[0] if many == 1 else f"[{', '.join(group)}]" for group in groups]
         (folder / f"{shape}.txt").write_text("\n".join(bodies) + "\n", encoding="utf-8")
         scripts[shape] = folder / f"{shape}.lua"
-        scripts[shape].write_text(SCRIPT % (folder / f"{shape}.txt"), encoding="utf-8")
+        scripts[shape].write_text(BODIES % (folder / f"{shape}.txt") + RESULT, encoding="utf-8")
     return scripts
 
 

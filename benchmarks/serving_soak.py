@@ -34,18 +34,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serving import HERE, load, mlpipe, running, write_scripts
+from serving import BODIES, HERE, load, mlpipe, running, write_scripts
 
 SHARE = 0.6
 CONNECTIONS = 2_000
-SCRIPT = """
-local bodies = {}
-for line in io.lines("%(bodies)s") do bodies[#bodies + 1] = line end
-local place = 0
-request = function()
-  place = place %% #bodies + 1
-  return wrk.format("POST", "/predict", {["Content-Type"] = "application/json"}, bodies[place])
-end
+PACED = """
 delay = function() return math.random(0, %(delay)d) end
 done = function(summary)
   io.write(string.format("RESULT %%f %%d %%d %%d\\n", summary.duration / 1e6, summary.requests, summary.errors.status,
@@ -173,7 +166,7 @@ class Health:
 def overload(port: int, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
     """More requests than can be answered."""
     script = bodies.with_suffix(".overload.lua")
-    script.write_text(SCRIPT % {"bodies": bodies, "delay": 2_000 * CONNECTIONS / rate}, encoding="utf-8")
+    script.write_text(BODIES % bodies + PACED % {"delay": 2_000 * CONNECTIONS / rate}, encoding="utf-8")
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
     health = Health(port)
     with health.watched():

@@ -9,13 +9,26 @@ Legend of the shapes: T rows, K members, O outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
 from mlpipe.models import TableModel
+
+#: What comes of the logits of preprocessed rows, (T, O).
+Outputs = npt.NDArray[np.float32]
+#: Runs a network; on another thread, for example.
+Run = Callable[[Callable[[], Outputs]], Outputs]
+
+
+def run_here(network: Callable[[], Outputs]) -> Outputs:
+    """The `Run` that just calls."""
+    return network()
 
 
 class Network(Protocol):

@@ -17,7 +17,8 @@ from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.drift import DriftMeter
 
 if TYPE_CHECKING:
-    from mlpipe.bundle.predictor import Predictor, Run
+    from mlpipe.bundle.network import Run
+    from mlpipe.bundle.predictor import Predictor
 
 
 def observe_file(

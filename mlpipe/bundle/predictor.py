@@ -29,7 +29,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.bundle.averages import mean_threshold, mean_values
 from mlpipe.bundle.backends import Backend, open_backend
 from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
-from mlpipe.bundle.network import Network, TorchNetwork
+from mlpipe.bundle.network import Network, Outputs, Run, TorchNetwork, run_here
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
 from mlpipe.features.frame import as_frame
@@ -51,19 +51,10 @@ if TYPE_CHECKING:
 #: Why a row's answer is not given.
 NO_ANSWER = "the model has no finite answer; the values are out of range"
 
-#: What a network gives for preprocessed rows, (T, O).
-Outputs = npt.NDArray[np.float32]
 #: What a predictor gives for raw rows, (T, O): probabilities, or numbers in the target's unit.
 Values = npt.NDArray[np.floating[Any]]
-#: Runs a network; on another thread, for example.
-Run = Callable[[Callable[[], Outputs]], Outputs]
 #: Gets to see preprocessed rows.
 Observe = Callable[[Arrays], None]
-
-
-def run_here(network: Callable[[], Outputs]) -> Outputs:
-    """The `Run` that just calls."""
-    return network()
 
 
 def ignore(arrays: Arrays) -> None:

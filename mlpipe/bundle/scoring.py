@@ -18,7 +18,8 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
-    from mlpipe.bundle.predictor import Predictor, Run
+    from mlpipe.bundle.network import Run
+    from mlpipe.bundle.predictor import Predictor
 
 #: Between the labels of a multilabel prediction where a cell holds text only.
 LABEL_SEPARATOR = "|"

@@ -26,7 +26,7 @@ from mlpipe.features.frame import count_unreadable
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
-    from mlpipe.bundle.predictor import Outputs, Run
+    from mlpipe.bundle.network import Outputs, Run
 
 logger = logging.getLogger(__name__)
 

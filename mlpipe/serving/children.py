@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -58,6 +59,19 @@ def tell(child: Child, *message: object) -> None:
     if child.pipe is not None:
         with contextlib.suppress(OSError):
             child.pipe.send(message)
+
+
+def end(children: Sequence[Child], seconds: float) -> None:
+    """End the processes that are left: in order if they do within the time, else at once."""
+    processes = [child.process for child in children if child.process is not None]
+    for process in processes:
+        process.terminate()
+    until = time.monotonic() + seconds
+    for process in processes:
+        process.join(max(0.0, until - time.monotonic()))
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 @contextlib.contextmanager

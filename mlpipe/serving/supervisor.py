@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from mlpipe.errors import BundleError
-from mlpipe.serving.children import Child, Starter, signals, tell, turn_away
+from mlpipe.serving.children import Child, Starter, end, signals, tell, turn_away
 from mlpipe.serving.reloads import Outcome, Reloads
 from mlpipe.serving.settings import Settings, Slot
 
@@ -97,7 +97,7 @@ class Supervisor:
                     self._turn(wakeup)
                 self._drain(wakeup)
             finally:
-                self._end()
+                end(self._children(), _END_SECONDS)
 
     def _children(self) -> list[Child]:
         return [*self.workers, *self.api]
@@ -284,19 +284,7 @@ class Supervisor:
             listening.close()
 
     def _pause(self, wakeup: socket.socket, first: int, seconds: float) -> None:
-        end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and len(self._signals) == first:
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and len(self._signals) == first:
             if wait([wakeup], timeout=left):
                 wakeup.recv(4096)
-
-    def _end(self) -> None:
-        """End every process that is left."""
-        processes = [child.process for child in self._children() if child.process is not None]
-        for process in processes:
-            process.terminate()
-        end = time.monotonic() + _END_SECONDS
-        for process in processes:
-            process.join(max(0.0, end - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()

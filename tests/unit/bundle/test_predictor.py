@@ -12,7 +12,8 @@ import pytest
 import torch
 from polars.testing import assert_frame_equal
 
-from mlpipe.bundle.predictor import ModelPredictor, Outputs, Predictor
+from mlpipe.bundle.network import Outputs
+from mlpipe.bundle.predictor import ModelPredictor, Predictor
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import Calibration
 from mlpipe.models.heads import member_average
