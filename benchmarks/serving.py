@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -41,6 +40,7 @@ from typing import Any
 
 import polars as pl
 import serving_backends
+from processor import processor
 
 HERE = Path(__file__).resolve().parent
 SHAPES = {"one": (1, 1), "many": (64, 1), "rows": (16, 64)}  # connections, rows a request
@@ -97,7 +97,7 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
                     print(f"round {number + 1}, {name}, {shape}: {result}", flush=True)
     found = {name: {shape: medians(results) for shape, results in shapes.items()} for name, shapes in runs.items()}
     record: dict[str, Any] = {
-        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, load generator included",
+        "machine": f"{processor()}, load generator included",
         "workers": args.workers,
         "api_servers": args.api_servers,
         "rounds": args.rounds,

@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from processor import processor
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -320,7 +320,8 @@ def main() -> None:
         f"Trainer against the bare loop: {overhead['']:.3f} in float32, {overhead[', bf16']:.3f} in bf16-mixed. "
         f"Matrix products of 1024 x 1024 on these {torch.get_num_threads()} threads: "
         f"{statistics.median(ceilings['float32']):.0f} GFLOP/s in float32, "
-        f"{statistics.median(ceilings['bfloat16']):.0f} in bfloat16. Median of {args.rounds} rounds in turn."
+        f"{statistics.median(ceilings['bfloat16']):.0f} in bfloat16. "
+        f"Median of {args.rounds} rounds in turn, on {processor()}."
     )
     lines += ["", summary]
     print("\n".join(lines))
@@ -332,7 +333,7 @@ def main() -> None:
         "flops_per_row": flops,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "machine": platform.machine(),
+        "processor": processor(),
     }
     (args.results / "training.json").write_text(json.dumps(record, indent=2) + "\n")
     (args.results / "training.md").write_text("\n".join(lines) + "\n")
