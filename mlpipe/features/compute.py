@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -19,6 +20,8 @@ from mlpipe.schema import Kind, Schema
 BLOCK_ROWS = 262_144
 #: Rows written at once: few enough that a part of the arrays stays in the cache until all its columns are there.
 PART_ROWS = 8_192
+#: Blocks computed at once: as many are in memory, and more threads would wait for the interpreter.
+MOST_THREADS = 4
 
 Transformers = Mapping[str, Sequence[ColumnTransformer]]
 Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
@@ -98,32 +101,42 @@ def compact(schema: Schema, types: Mapping[str, pl.DataType], names: Sequence[st
     return chosen
 
 
-def to_arrays(blocks: Iterator[pl.DataFrame], rows: int, numbers: int, categories: int) -> Arrays:
-    """Blocks of a feature frame as arrays.
+def to_arrays(
+    blocks: Iterable[pl.DataFrame],
+    rows: int,
+    numbers: int,
+    categories: int,
+    select: Callable[[pl.DataFrame], pl.DataFrame] = lambda features: features,
+) -> Arrays:
+    """Blocks of a frame as arrays.
+
+    Each thread computes and writes a block by itself: one that selects while another writes what it was handed would
+    wait for it at the end of every block.
 
     Args:
-        blocks: From a `Selection`, in row order.
+        blocks: In row order.
         rows: How many rows they have together.
         numbers: How many numeric features there are.
         categories: How many categorical features there are.
+        select: From a block to what a `Selection` gives; left out, the blocks are that already.
     """
     arrays = Arrays(
         np.empty((rows, numbers), dtype=np.float32),
         np.zeros((rows, numbers), dtype=np.bool_),
         np.empty((rows, categories), dtype=np.int32),
     )
-    start = 0
-    # One block is written while the next is computed; two in memory are enough.
-    with ThreadPoolExecutor(1) as writer:
-        writing: Future[None] | None = None
-        for block in blocks:
-            if writing is not None:
-                writing.result()
-            if start + block.height < rows:
-                writing = writer.submit(_write, block, arrays, start)
-            else:
-                _write(block, arrays, start)  # nothing is left to compute beside it
-            start += block.height
+
+    def write(block: pl.DataFrame, start: int) -> None:
+        _write(select(block), arrays, start)
+
+    blocks = list(blocks)
+    starts = list(accumulate((block.height for block in blocks), initial=0))[: len(blocks)]
+    if len(blocks) == 1:
+        write(blocks[0], 0)
+        return arrays
+    with ThreadPoolExecutor(min(pl.thread_pool_size(), MOST_THREADS)) as pool:
+        for _ in pool.map(write, blocks, starts):
+            pass  # what a thread raised is raised here
     return arrays
 
 

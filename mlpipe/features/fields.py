@@ -60,8 +60,9 @@ def _numbers(column: Column, values: list[Any]) -> pl.Series:
     numbers = [None if value is None else _number(column, index, value) for index, value in enumerate(values)]
     huge = any(isinstance(n, int) and abs(n) > LARGEST_EXACT_INT for n in numbers)
     if huge:
-        # Written out, whole numbers stay exact beside others that are not whole.
-        return pl.Series(column.name, [None if n is None else repr(n) for n in numbers], dtype=pl.String)
+        # Written out, whole numbers stay exact beside others that are not whole; as text, "inf" would be a category.
+        written = [repr(n) if n is not None and math.isfinite(n) else None for n in numbers]
+        return pl.Series(column.name, written, dtype=pl.String)
     return pl.Series(column.name, [None if n is None else float(n) for n in numbers], dtype=pl.Float64)
 
 

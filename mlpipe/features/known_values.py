@@ -125,7 +125,7 @@ class KnownValues:
             self._selections[dtype] = compile_selection({name: dtype}, self.schema, {name: self.chosen})
         sizes = [size for transformer in self.chosen for size in transformer.cardinalities(self.column.name)]
         numbers = sum(size is None for size in sizes)
-        return to_arrays(iter([self._selections[dtype](frame)]), frame.height, numbers, len(sizes) - numbers)
+        return to_arrays([frame], frame.height, numbers, len(sizes) - numbers, self._selections[dtype])
 
     def _keep(self, keys: list[object], places: dict[object, int], table: Arrays) -> None:
         if len(self.table) + len(keys) > self._most:

@@ -200,6 +200,12 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         return kept[key]
 
     @property
+    def _widths(self) -> tuple[int, int]:
+        """How many numeric features come from the columns, and how many categorical ones."""
+        added = 0 if self.neighbors_ is None else len(self.neighbors_.labels)
+        return len(self.input_spec_.numeric) - added, len(self.input_spec_.categorical)
+
+    @property
     def _config(self) -> FeaturesConfig:
         return self.config or FeaturesConfig()
 
@@ -244,17 +250,13 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         if isinstance(frame, pl.LazyFrame):
             # What is held in memory are the features, not the raw columns.
             features = self._selection(types, extra)(frame).collect(engine="streaming")
-            blocks = features.iter_slices(BLOCK_ROWS)
             targets = features.select(pl.col(f"t{index}").alias(name) for index, name in enumerate(extra))
-            rows = features.height
-        else:
-            select = self._selection(types, ())
-            # What comes from a text file is in hundreds of chunks, each of which has its price in every expression.
-            blocks = (select(raw.rechunk()) for raw in frame.iter_slices(BLOCK_ROWS))
-            targets, rows = frame.select(extra), frame.height
-        spec = self.input_spec_
-        added = 0 if self.neighbors_ is None else len(self.neighbors_.labels)
-        return to_arrays(blocks, rows, len(spec.numeric) - added, len(spec.categorical)), targets
+            return to_arrays(features.iter_slices(BLOCK_ROWS), features.height, *self._widths), targets
+        select = self._selection(types, ())
+        # What comes from a text file is in hundreds of chunks, each of which has its price in every expression.
+        return to_arrays(
+            frame.iter_slices(BLOCK_ROWS), frame.height, *self._widths, lambda raw: select(raw.rechunk())
+        ), frame.select(extra)
 
     def _training_arrays(self, frame: pl.DataFrame, target: Target) -> Arrays:
         """The training rows as arrays, target encodings out of fold, without `neighbors_`."""

@@ -179,6 +179,13 @@ def test_huge_integers_are_exact_beside_fractions() -> None:
     assert together.missing[:, 0].tolist() == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("value", ["inf", float("nan"), float("-inf")])
+def test_what_is_not_finite_is_null_beside_huge_integers(value: object) -> None:
+    schema = Schema((Column("n", Kind.NUMERIC, dtype="Int64"),), Task(TaskKind.REGRESSION, ("pay",)))
+    frame = as_frame([{"n": value}, {"n": 2**53 + 1}], schema)
+    assert frame["n"].to_list() == [None, "9007199254740993"]
+
+
 def test_dates_are_dates_or_text() -> None:
     schema = Schema((Column("day", Kind.DATE, format="%d.%m.%Y"),), Task(TaskKind.REGRESSION, ("y",)))
     assert as_frame({"day": date(2024, 1, 31)}, schema)["day"].to_list() == ["2024-01-31"]
