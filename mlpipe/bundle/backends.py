@@ -8,6 +8,8 @@ other weights, and a processor that adds up 8-bit products otherwise than the on
 an answer which one it was, and the workers of a server need not choose alike. `int8` rounds, which is for a person to
 decide: it has to be asked for.
 
+In torch the network is folded where it can be (`mlpipe.bundle.folded_network`), which is tried like a graph.
+
 Not among them: `torch.compile`. It takes a C++ compiler where the bundle runs, and a minute at the start, to end up
 behind ONNX Runtime for few rows; and its compiled files are code, which a bundle does not hold.
 """
@@ -17,11 +19,12 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
+from mlpipe.bundle.folded_network import FoldedNetwork, can_fold
 from mlpipe.bundle.format import BundleContents
 from mlpipe.bundle.manifest import GRAPHS, refuse
 from mlpipe.bundle.network import Network, TorchNetwork
@@ -76,20 +79,41 @@ def open_backend(models: Sequence[BundleContents], name: str) -> Backend:
         BundleError: A model has no such graph, the graph is not what it should be, or ONNX Runtime is not installed.
     """
     if name == "torch":
-        return Backend(name, _in_torch(models))
+        return _in_torch(models)
     if name in GRAPHS:
         return Backend(name, tuple(_graph(model, name) for model in models))
+    in_torch = _in_torch(models)
     if not all("onnx" in model.graphs for model in models):
-        return Backend("torch", _in_torch(models))
+        return in_torch
     try:
         graphs = tuple(_graph(model, "onnx") for model in models)
     except BundleError as error:
-        return Backend("torch", _in_torch(models), f"Backend torch: {error}")
-    return _fastest(models, {"torch": _in_torch(models), "onnx": graphs})
+        return replace(in_torch, reason=f"Backend torch: {error}")
+    return _fastest(models, {"torch": in_torch.networks, "onnx": graphs})
 
 
-def _in_torch(models: Sequence[BundleContents]) -> tuple[Network, ...]:
-    return tuple(TorchNetwork(model.model) for model in models)
+def _in_torch(models: Sequence[BundleContents]) -> Backend:
+    """The networks folded, those that can be and then give what the weights give; the others as they were trained."""
+    networks: list[Network] = []
+    reason = ""
+    for contents in models:
+        network: Network = TorchNetwork(contents.model)
+        if can_fold(contents.model):
+            folded = FoldedNetwork(contents.model)
+            difference = _difference(contents, folded)
+            if difference <= TOLERANCES["torch"]:
+                network = folded
+            else:
+                reason = f"Backend torch runs as trained: folded, it would give other answers (by {difference:.2g})."
+        networks.append(network)
+    return Backend("torch", tuple(networks), reason)
+
+
+def _difference(contents: BundleContents, network: Network) -> float:
+    """By how much a network's answers differ from those of the weights in torch, on average over rows made up."""
+    rows = made_up_rows(contents.model.spec, _CHECKED_ROWS)
+    kind, temperature = contents.schema.task.kind, contents.calibration.temperature
+    return float(differences(network(rows), TorchNetwork(contents.model)(rows), kind, temperature).mean())
 
 
 def _graph(contents: BundleContents, name: str) -> Network:
@@ -109,9 +133,7 @@ def _graph(contents: BundleContents, name: str) -> Network:
         refuse(contents.folder, file, "needs ONNX Runtime: `pip install 'mlpipe[onnx]'` brings it")
     except ValueError as error:
         refuse(contents.folder, file, f"cannot be used ({error})")
-    rows = made_up_rows(contents.model.spec, _CHECKED_ROWS)
-    kind, temperature = contents.schema.task.kind, contents.calibration.temperature
-    found = float(differences(network(rows), TorchNetwork(contents.model)(rows), kind, temperature).mean())
+    found = _difference(contents, network)
     if not found <= TOLERANCES[name]:
         refuse(contents.folder, file, f"gives other answers than the weights (by {found:.2g}); export the bundle anew")
     return network

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from mlpipe.arrays import Arrays
 from mlpipe.bundle import backends
-from mlpipe.bundle.backends import SIZES, BySize, open_backend
+from mlpipe.bundle.backends import SIZES, Backend, BySize, open_backend
 from mlpipe.bundle.copying import copy_bundle
 from mlpipe.bundle.ensemble import read_contents, write_ensemble
+from mlpipe.bundle.folded_network import FoldedNetwork
 from mlpipe.bundle.folder import verify
 from mlpipe.bundle.format import BundleContents, read_bundle
 from mlpipe.bundle.network import TorchNetwork
@@ -46,6 +47,17 @@ def bundle(binary: Any, graphs: Graphs, tmp_path: Path) -> Path:
 def answers(predictor: Predictor, source: Any, rows: int) -> np.ndarray[Any, Any]:
     assert isinstance(predictor, ModelPredictor)
     return predictor.predict_arrays(source.preprocessor.transform(source.frame.head(rows)))
+
+
+def predictor_of(source: Any) -> ModelPredictor:
+    """Runs the network as it was trained."""
+    return ModelPredictor(
+        schema=source.schema,
+        preprocessor=source.preprocessor,
+        model=source.model,
+        statistics=source.statistics,
+        calibration=Calibration(1.5),  # of `Fitted.write`
+    )
 
 
 @pytest.mark.slow
@@ -77,8 +89,9 @@ def test_every_backend_answers_as_torch_does(
     assert {name: predictor.backend.name for name, predictor in predictors.items() if name != "auto"} == {
         name: name for name in predictors if name != "auto"
     }
+    trained = predictor_of(source)
     for rows in (0, 1, 2, 64, 300):
-        expected = answers(predictors["torch"], source, rows)
+        expected = answers(trained, source, rows)
         for name, tolerance in {**TOLERANCES, "auto": TOLERANCES["onnx"]}.items():
             found = answers(predictors[name], source, rows)
             assert found.dtype == np.float32
@@ -86,6 +99,25 @@ def test_every_backend_answers_as_torch_does(
             # The networks of these tests have large random weights, and for single rows feel a rounding more.
             assert (difference.mean() if name == "int8" and rows else difference.max(initial=0.0)) <= tolerance, name
     assert not np.array_equal(answers(predictors["int8"], source, 300), answers(predictors["torch"], source, 300))
+
+
+def test_a_folded_network_that_would_answer_otherwise_is_not_used(
+    binary: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = binary.write(tmp_path / "bundle")
+    used = Predictor.load(bundle).backend
+    assert (type(used.networks[0]), used.reason) == (FoldedNetwork, "")
+    monkeypatch.setitem(TOLERANCES, "torch", -1.0)
+    used = Predictor.load(bundle).backend
+    assert isinstance(used.networks[0], TorchNetwork)
+    assert used.reason.startswith("Backend torch runs as trained: folded, it would give other answers (by ")
+
+
+def test_what_cannot_be_folded_runs_as_it_was_trained(binary: Any, tmp_path: Path) -> None:
+    config = TransformerConfig(trunk="mlp", members=3, member_width=16)
+    model = build_model(config, binary.preprocessor.input_spec_).eval()
+    used = Predictor.load(binary.write(tmp_path / "bundle", model=model, config=config)).backend
+    assert (type(used.networks[0]), used.name, used.reason) == (TorchNetwork, "torch", "")
 
 
 @pytest.mark.slow
@@ -262,7 +294,7 @@ def test_each_size_goes_to_what_was_fastest_for_it(bundle: Path, monkeypatch: py
     clock = [0.0]
     monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
     slow, quick = Clocked(clock, batch=30.0, row=1.0), Clocked(clock, batch=1.0, row=2.0)
-    monkeypatch.setattr(backends, "_in_torch", lambda models: (slow,))
+    monkeypatch.setattr(backends, "_in_torch", lambda models: Backend("torch", (slow,)))
     monkeypatch.setattr(backends, "_graph", lambda model, name: quick)
     chosen = open_backend([contents], "auto")
     assert chosen.name == "onnx+torch"
