@@ -6,10 +6,7 @@ carry the load are plain ASGI: routing and middleware would cost more than all e
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol
@@ -17,6 +14,7 @@ from typing import Any, Protocol
 import orjson
 
 import mlpipe
+from mlpipe.serving.headers import CHALLENGE, JSON, LONGEST_ID, REQUEST_ID, RETRY, digests, is_json, known, new_id
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.routes import HEALTH, READY, ROWS, Route, find
@@ -33,10 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-_JSON = b"application/json"
-_ID, _LONGEST_ID = b"x-request-id", 256
-_RETRY = (b"retry-after", b"1")
 
 
 class Control(Protocol):
@@ -72,8 +66,8 @@ class Front:
         self.page = webpage()
         self.draining = False
         self.versions: tuple[str, ...] = ()
-        self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
-        self._admin_keys = [hashlib.sha256(key.encode()).digest() for key in (settings.admin_key or "",) if key]
+        self.keys = digests(settings.keys)
+        self._admin_keys = digests([key for key in (settings.admin_key or "",) if key])
         rate = settings.limits.rate
         self._router = Router(settings.traffic.shares)
         self._limiter = None if rate is None else RateLimiter(rate / settings.api_servers)
@@ -90,7 +84,7 @@ class Front:
         path = scope["path"]
         headers = dict(scope["headers"])
         # Every request has an id: it is what leads to its line in the logs, and to the version that answers.
-        request_id = headers[_ID] = headers.get(_ID, b"")[:_LONGEST_ID] or secrets.token_hex(16).encode()
+        request_id = headers[REQUEST_ID] = headers.get(REQUEST_ID, b"")[:LONGEST_ID] or new_id()
         slot = 0
         extra: Headers = ()
         route = find(path, self.settings.name)
@@ -98,10 +92,10 @@ class Front:
         if (refusal := self._refusal(scope, headers, path, admin=admin)) is not None:
             answer, extra = refusal
         elif route.methods and scope["method"] not in route.methods:
-            answer = _sentence(405, f"This address takes {route.methods[0]}.")
+            answer = sentence(405, f"This address takes {route.methods[0]}.")
             extra = ((b"allow", ", ".join(route.methods).encode()),)
         elif route.version and route.version not in self.versions:
-            answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
+            answer = sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
         elif path in HEALTH or route.pattern == READY:
             answer, extra = self._health(path, self.settings.name if route.pattern == READY else None)
         elif is_page(path):
@@ -118,13 +112,31 @@ class Front:
         else:
             await self.rest(scope, receive, send)
             return
-        await self._respond(send, answer.status, answer.body, _JSON, headers, extra)
+        await self._respond(send, answer.status, answer.body, JSON, headers, extra)
+        version = self.versions[slot] if slot < len(self.versions) and route.kind is not None else ""
+        client = (scope["client"] or ("",))[0]
+        self.note(scope["method"], route.pattern, answer.status, started, request_id, client, version)
+
+    @property
+    def full(self) -> bool:
+        """Whether as many requests wait as may."""
+        return self.pump.held >= self.pump.queue
+
+    def note(
+        self, method: str, route: str, status: int, started: float, request_id: bytes, client: str, version: str = ""
+    ) -> None:
+        """Count a request that was answered, and log it."""
         seconds = time.perf_counter() - started
         if self.observe is not None:
-            version = self.versions[slot] if slot < len(self.versions) and route.kind is not None else ""
-            self.observe(route.pattern, answer.status, seconds, version)
+            self.observe(route, status, seconds, version)
         if self.settings.access_log:
-            self._log(scope, headers, route.pattern, answer.status, seconds)
+            told = {
+                "status": status,
+                "seconds": round(seconds, 6),
+                "request_id": request_id.decode("latin-1"),
+                "client": client,
+            }
+            logger.info("%s %s", method, route, extra=told)
 
     def _refusal(
         self, scope: Scope, headers: dict[bytes, bytes], path: str, *, admin: bool
@@ -132,19 +144,19 @@ class Front:
         """Why a request is not looked at, if it isn't."""
         if path.startswith("/admin") or admin:
             if not admin or not path.startswith("/admin"):
-                return _sentence(404, "There is nothing at this address."), ()
-            if not _known(headers, self._admin_keys):
-                return _sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (_CHALLENGE,)
+                return sentence(404, "There is nothing at this address."), ()
+            if not known(headers, self._admin_keys):
+                return sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (CHALLENGE,)
             return None
         if path in HEALTH or is_page(path):
             return None
-        if self._keys and not _known(headers, self._keys):
-            return _sentence(401, "This needs an API key: Authorization: Bearer KEY."), (_CHALLENGE,)
+        if self.keys and not known(headers, self.keys):
+            return sentence(401, "This needs an API key: Authorization: Bearer KEY."), (CHALLENGE,)
         if self._limiter is not None:
             client = headers.get(b"authorization") or headers.get(b"x-api-key") or (scope["client"] or ("",))[0]
             if (seconds := self._limiter.wait(client)) > 0:
                 message = f"More than {self.settings.limits.rate:g} requests per second; try again later."
-                return _sentence(429, message), ((b"retry-after", b"%d" % max(1, round(seconds))),)
+                return sentence(429, message), ((b"retry-after", b"%d" % max(1, round(seconds))),)
         return None
 
     def _health(self, path: str, model: str | None = None) -> tuple[Answer, Headers]:
@@ -153,7 +165,7 @@ class Front:
         told: dict[str, Any] = {"live" if live else "ready": ready}
         if model is not None:
             told["name"] = model
-        return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
+        return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (RETRY,)
 
     def _slot(self, route: Route, request_id: bytes) -> int:
         """The version that answers."""
@@ -167,21 +179,21 @@ class Front:
         """Pass a request to a worker."""
         body = b""
         if kind in ROWS:
-            if not _is_json(headers.get(b"content-type")):
-                return _sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
+            if not is_json(headers.get(b"content-type")):
+                return sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
             try:
                 body = await read_body(receive, headers, self.settings.limits)
             except BodyError as error:
-                return _sentence(error.status, str(error)), ((b"connection", b"close"),)
-        question = Question(kind, body, slot, headers[_ID])
+                return sentence(error.status, str(error)), ((b"connection", b"close"),)
+        question = Question(kind, body, slot, headers[REQUEST_ID])
         try:
             return await self.pump.ask(question), ()
         except OverloadedError:
-            return _sentence(503, "The server is busy; try again later."), (_RETRY,)
+            return BUSY, (RETRY,)
         except DeadlineError:
-            return _sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
+            return sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
         except WorkerLostError:
-            return _sentence(502, "The process that worked on this request died; try again."), (_RETRY,)
+            return sentence(502, "The process that worked on this request died; try again."), (RETRY,)
 
     async def _small(self, route: str) -> Answer:
         if route == "/admin/reload":
@@ -201,45 +213,21 @@ class Front:
         asked: dict[bytes, bytes],
         extra: Headers = (),
     ) -> None:
-        headers = [(b"content-type", media), (b"content-length", b"%d" % len(body)), (_ID, asked[_ID]), *extra]
+        headers = [
+            (b"content-type", media),
+            (b"content-length", b"%d" % len(body)),
+            (REQUEST_ID, asked[REQUEST_ID]),
+            *extra,
+        ]
         if self.draining:
             headers.append((b"connection", b"close"))  # the client's next request has to go elsewhere
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
 
-    def _log(self, scope: Scope, headers: dict[bytes, bytes], route: str, status: int, seconds: float) -> None:
-        logger.info(
-            "%s %s",
-            scope["method"],
-            route,
-            extra={
-                "status": status,
-                "seconds": round(seconds, 6),
-                "request_id": headers[_ID].decode("latin-1"),
-                "client": (scope["client"] or ("",))[0],
-            },
-        )
 
-
-_CHALLENGE = (b"www-authenticate", b"Bearer")
-
-
-def _known(headers: dict[bytes, bytes], keys: list[bytes]) -> bool:
-    """Whether a request has one of the keys. All are compared, each in constant time."""
-    given = headers.get(b"x-api-key", b"")
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        given = token.strip()
-    digest = hashlib.sha256(given).digest()
-    return sum([hmac.compare_digest(digest, key) for key in keys]) > 0
-
-
-def _is_json(content_type: bytes | None) -> bool:
-    if content_type is None:
-        return True
-    media = content_type.split(b";")[0].strip().lower()
-    return media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))
-
-
-def _sentence(status: int, detail: str) -> Answer:
+def sentence(status: int, detail: str) -> Answer:
+    """An answer that says one thing."""
     return Answer(status, orjson.dumps({"detail": detail}))
+
+
+BUSY = sentence(503, "The server is busy; try again later.")
