@@ -1,43 +1,57 @@
-"""One HTTP connection: uvicorn's protocol, with an end for what is slow to begin and a short way for what is refused.
+"""One HTTP connection: uvicorn's protocol, with an end for what is slow and a short way for what carries the load.
 
-A server that is asked for more than it can do should go on doing what it can. So whatever it turns away has to cost
-next to nothing, and the way through ASGI costs most of what HTTP costs at all: a task, a cycle with its events, two
-coroutines and four messages. A request for predictions that comes while as many wait as may is therefore answered by
-the parser's callbacks, as soon as its body has gone by. It is answered, counted and logged as `Front` would have done
-it; whatever is not plain (a second request behind one that is not answered, chunks, a key that is wrong, a server that
-drains) takes the way through `Front`.
+The way through ASGI costs most of what HTTP costs at all: a task, a cycle with its events, four coroutines and as many
+messages, and a system call each for the head and the body of an answer. A server that is asked for more than it can do
+feels that most: what it turns away takes from what it answers. So requests for predictions go from the parser's
+callbacks to the pump, and from there back to the socket; one that is refused is refused by its head, and its body goes
+by unread. `Front` decides in both cases, and counts and logs what was answered.
+
+Whatever is not plain (chunks, HTTP/1.0, `Expect`, a second request before the first is answered, a long body, a client
+that is slow to take its answers) goes through `Front`, as does all that is for no prediction.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-import time
-from dataclasses import dataclass
+from functools import partial
+from typing import ClassVar
+from urllib.parse import quote
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from mlpipe.serving.front import BUSY, Front, sentence
-from mlpipe.serving.headers import JSON, LONGEST_ID, REQUEST_ID, RETRY, is_json, known, new_id
-from mlpipe.serving.routes import find
-from mlpipe.serving.wire import Answer
+from mlpipe.serving.front import Front, Head, Told, sentence
+from mlpipe.serving.headers import CLOSE, JSON, LONGEST_ID, REQUEST_ID
+from mlpipe.serving.pump import OverloadedError
+from mlpipe.serving.routes import Route, find
+from mlpipe.serving.wire import Answer, Question
 
 _PLAIN_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % LONGEST_ID).fullmatch
+#: The client has gone before it was answered: nginx's number for it.
+_CLIENT_GONE = 499
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A request that is turned away by its head alone.
+class Plain:
+    """A request on the short way. Uvicorn asks it what it would ask a cycle of its own.
 
-    Attributes:
-        route: The pattern of its path.
-        request_id: Its name.
-        started: When its head had come, by `time.perf_counter`.
+    Args:
+        head: Of the request.
+        route: What its path means.
+        slot: The version that answers.
+        refusal: What the client is told once the body has gone by; None: the body is read.
     """
 
-    route: str
-    request_id: bytes
-    started: float
+    #: Nobody waits for it.
+    message_event: ClassVar = asyncio.Event()
+    __slots__ = (
+        *("body", "disconnected", "future", "head", "keep_alive", "refusal", "response_complete", "route", "slot"),
+    )
+
+    def __init__(self, head: Head, route: Route, slot: int, refusal: Told | None) -> None:
+        self.head, self.route, self.slot, self.refusal = head, route, slot, refusal
+        self.body: list[bytes] = []
+        self.future: asyncio.Future[Answer] | None = None
+        self.keep_alive, self.disconnected, self.response_complete = True, False, False
 
 
 class Connection(HttpToolsProtocol):
@@ -45,115 +59,131 @@ class Connection(HttpToolsProtocol):
 
     Attributes:
         front: The application.
-        targets: Of requests that may be turned away by their head, and the patterns of their paths.
+        routes: What may go the short way, by the target of its request.
     """
 
     front: Front
-    targets: dict[bytes, str]
+    routes: dict[bytes, Route]
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's
         """A client is there; it has so long to begin."""
         super().connection_made(transport)
-        #: The request that is turned away as soon as its body has gone by.
-        self._refused: Refused | None = None
+        #: The request whose body is coming, and the one that is not answered yet, on the short way.
+        self._reading: Plain | None = None
+        self._asked: Plain | None = None
         self._timer = self.loop.call_later(self.front.settings.limits.head_seconds, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client is gone; what it asked for need not be worked on."""
         self._timer.cancel()
-        if self._refused is not None:
-            self._note(self._refused, 400)
+        if self._reading is not None:
+            self._finish(self._reading, 400)
+        if self._asked is not None and self._asked.future is not None:
+            self._asked.future.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
         super().data_received(data)
-        if self._refused is not None and self._timer.cancelled():  # most bodies come with their head
+        if self._reading is not None and self._timer.cancelled():  # most bodies come with their head
             self._timer = self.loop.call_later(self.front.settings.limits.body_seconds, self._body_is_late)
 
     def on_headers_complete(self) -> None:
         """A request's head has come."""
         self._timer.cancel()
-        if self.front.full and self._is_plain():
-            self._refused = self._refuse()
-        if self._refused is None:
+        if self.cycle is not None and self.transport.is_closing():
+            return  # the answer before was the last one
+        self._reading = self._plain()
+        if self._reading is None:
             super().on_headers_complete()
+        else:
+            self.cycle = self._reading  # type: ignore[assignment]  # stands for one
 
     def on_body(self, body: bytes) -> None:
         """A part of a body has come."""
-        if self._refused is None:
+        if self._reading is None:
             super().on_body(body)
+        elif self._reading.refusal is None:
+            self._reading.body.append(body)
 
     def on_message_complete(self) -> None:
         """A request has come to its end."""
-        if self._refused is None:
+        plain, self._reading = self._reading, None
+        if plain is None:
             super().on_message_complete()
+            return
+        self._timer.cancel()
+        if plain.refusal is not None:
+            self._respond(plain, *plain.refusal)
+            return
+        kind = plain.route.kind
+        assert kind is not None  # of all `routes`
+        body = plain.body[0] if len(plain.body) == 1 else b"".join(plain.body)
+        try:
+            plain.future = self.front.pump.put(Question(kind, body, plain.slot, plain.head.request_id))
+        except OverloadedError as error:  # it has filled while the body came
+            self._respond(plain, *self.front.failed(error))
+            return
+        self._asked = plain
+        plain.future.add_done_callback(partial(self._answered, plain))
+
+    def _plain(self) -> Plain | None:
+        """A request that can go the short way."""
+        route, parser, cycle = self.routes.get(self.url), self.parser, self.cycle
+        if (
+            route is None
+            or parser.get_method() != b"POST"
+            or parser.get_http_version() != "1.1"
+            or not parser.should_keep_alive()
+            or parser.should_upgrade()
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or (cycle is not None and not cycle.response_complete)
+        ):
+            return None
+        port = None if self.server is None else self.server[1]
+        head = Head("POST", self.url.decode(), self.headers, port, self.client[0] if self.client else "")
+        length = head.headers.get(b"content-length", b"")
+        if not length.isdigit() or int(length) > self.front.settings.limits.body:
+            return None
+        if b"transfer-encoding" in head.headers or not _PLAIN_ID(head.request_id):
+            return None
+        slot = 0
+        if (refusal := self.front.refusal(head)) is None:
+            slot, refusal = self.front.slot(route, head), self.front.unread(head)
+        return Plain(head, route, slot, refusal)
+
+    def _answered(self, plain: Plain, future: asyncio.Future[Answer]) -> None:
+        if future.cancelled():
+            self._finish(plain, _CLIENT_GONE)
+        elif (error := future.exception()) is not None:
+            self._respond(plain, *self.front.failed(error))
         else:
-            self._timer.cancel()
-            self._turn_away(self._refused, BUSY)
+            self._respond(plain, future.result())
 
-    def shutdown(self) -> None:
-        """The server ends."""
-        if self._refused is not None:
-            self._turn_away(self._refused, BUSY, last=True)
-        super().shutdown()
-
-    def _is_plain(self) -> bool:
-        """Whether nothing but an answer is expected, and nothing has to be answered before."""
-        parser, cycle = self.parser, self.cycle
-        return (
-            (cycle is None or cycle.response_complete)
-            and parser.get_method() == b"POST"
-            and parser.get_http_version() == "1.1"
-            and parser.should_keep_alive()
-            and not parser.should_upgrade()
-            and not self.expect_100_continue
-        )
-
-    def _refuse(self) -> Refused | None:
-        """Look at a head while the server is full. None: the application has to, and may refuse it for more."""
-        front, settings = self.front, self.front.settings
-        route = self.targets.get(self.url)
-        if route is None or front.draining or settings.limits.rate is not None:
-            return None
-        if self.server is not None and self.server[1] == settings.admin_port:
-            return None
-        headers = dict(self.headers)
-        length, request_id = headers.get(b"content-length", b""), headers.get(REQUEST_ID, b"")
-        if not length.isdigit() or int(length) > settings.limits.body or b"transfer-encoding" in headers:
-            return None
-        if not is_json(headers.get(b"content-type")) or (request_id and not _PLAIN_ID(request_id)):
-            return None
-        if front.keys and not known(headers, front.keys):
-            return None
-        return Refused(route, request_id or new_id(), time.perf_counter())
-
-    def _turn_away(self, refused: Refused, answer: Answer, *, last: bool = False) -> None:
-        self._refused = None
-        name, value = RETRY
-        head = (
-            b"%scontent-type: %s\r\ncontent-length: %d\r\n%s: %s\r\n%s: %s\r\n%s\r\n"
-            % (STATUS_LINE[answer.status], JSON, len(answer.body), REQUEST_ID, refused.request_id, name, value,
-               b"connection: close\r\n" if last else b"")
-        )  # fmt: skip
-        self.transport.write(head + answer.body)
-        self._note(refused, answer.status)
-        if last:
+    def _respond(self, plain: Plain, answer: Answer, extra: tuple[tuple[bytes, bytes], ...] = ()) -> None:
+        """Answer a request, in one piece."""
+        if self.front.draining or not plain.keep_alive:
+            extra = (*extra, CLOSE)
+        length = b"%d" % len(answer.body)
+        headers = ((b"content-type", JSON), (b"content-length", length), (REQUEST_ID, plain.head.request_id), *extra)
+        lines = b"".join([b"%s: %s\r\n" % header for header in headers])
+        if not self.transport.is_closing():
+            self.transport.write(b"%s%s\r\n%s" % (STATUS_LINE[answer.status], lines, answer.body))
+        self._finish(plain, answer.status)
+        if CLOSE in extra:
             self.transport.close()
-        else:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+        self.on_response_complete()
 
-    def _note(self, refused: Refused, status: int) -> None:
-        client = self.client[0] if self.client else ""
-        self.front.note("POST", refused.route, status, refused.started, refused.request_id, client)
+    def _finish(self, plain: Plain, status: int) -> None:
+        plain.response_complete = True
+        self._reading = self._asked = None
+        self.front.note(plain.head, plain.route, status, plain.slot)
 
     def _body_is_late(self) -> None:
-        if self._refused is not None:
+        if self._reading is not None:
             seconds = self.front.settings.limits.body_seconds
-            late = sentence(408, f"The body did not arrive within {seconds:g} s.")
-            self._turn_away(self._refused, late, last=True)
+            self._respond(self._reading, sentence(408, f"The body did not arrive within {seconds:g} s."), (CLOSE,))
 
     def _give_up(self) -> None:
         if not self.transport.is_closing():
@@ -162,10 +192,13 @@ class Connection(HttpToolsProtocol):
 
 def protocol(front: Front) -> type[HttpToolsProtocol]:
     """The class of a server's connections."""
+    name = front.settings.name
 
     class Bound(Connection):
         """`Connection` with the application that it belongs to."""
 
-    paths = ("/predict", "/invocations", f"/v2/models/{front.settings.name}/infer")
-    Bound.front, Bound.targets = front, {path.encode(): find(path, front.settings.name).pattern for path in paths}
+    paths = ["/predict", "/invocations"]
+    if quote(name) == name:  # targets are compared as they come
+        paths.append(f"/v2/models/{name}/infer")
+    Bound.front, Bound.routes = front, {path.encode(): find(path, name) for path in paths}
     return Bound

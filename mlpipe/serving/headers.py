@@ -12,6 +12,7 @@ REQUEST_ID = b"x-request-id"
 #: Of the ids that clients choose.
 LONGEST_ID = 256
 RETRY = (b"retry-after", b"1")
+CLOSE = (b"connection", b"close")
 CHALLENGE = (b"www-authenticate", b"Bearer")
 
 
