@@ -24,6 +24,7 @@ from mlpipe.serving.front import Front, Head, Told, sentence
 from mlpipe.serving.headers import CLOSE, JSON, LONGEST_ID, REQUEST_ID
 from mlpipe.serving.pump import OverloadedError
 from mlpipe.serving.routes import Route, find
+from mlpipe.serving.turnstile import Turnstile
 from mlpipe.serving.wire import Answer, Question
 
 _PLAIN_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % LONGEST_ID).fullmatch
@@ -60,10 +61,12 @@ class Connection(HttpToolsProtocol):
     Attributes:
         front: The application.
         routes: What may go the short way, by the target of its request.
+        turnstile: What is refused by its bytes.
     """
 
     front: Front
     routes: dict[bytes, Route]
+    turnstile: Turnstile
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's
         """A client is there; it has so long to begin."""
@@ -72,6 +75,9 @@ class Connection(HttpToolsProtocol):
         self._reading: Plain | None = None
         self._asked: Plain | None = None
         self._timer = self.loop.call_later(self.front.settings.limits.head_seconds, self._give_up)
+        #: Whether a request has come in part, and when one was last refused by its bytes.
+        self._begun, self._refused = False, 0.0
+        self._public = self.server is None or self.server[1] != self.front.settings.admin_port
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone; what it asked for need not be worked on."""
@@ -84,9 +90,29 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
+        if self.front.pump.full and self._is_idle() and (answer := self.turnstile.refuse(data)) is not None:
+            self.transport.write(answer)
+            self._timer.cancel()
+            self._refused = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self._wait_for_more(self.timeout_keep_alive)
+            return
         super().data_received(data)
         if self._reading is not None and self._timer.cancelled():  # most bodies come with their head
             self._timer = self.loop.call_later(self.front.settings.limits.body_seconds, self._body_is_late)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Nothing has come for long, or what came was refused by its bytes, which sets no timer back."""
+        left = self._refused + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._wait_for_more(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request has come."""
+        self._begun = True
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A request's head has come."""
@@ -108,6 +134,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """A request has come to its end."""
+        self._begun = False
         plain, self._reading = self._reading, None
         if plain is None:
             super().on_message_complete()
@@ -126,6 +153,15 @@ class Connection(HttpToolsProtocol):
             return
         self._asked = plain
         plain.future.add_done_callback(partial(self._answered, plain))
+
+    def _is_idle(self) -> bool:
+        """Whether the next byte begins a request, and its answer is the next one."""
+        if self._begun or not self._public or self.flow.write_paused or self.transport.is_closing():
+            return False
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait_for_more(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(seconds, self.timeout_keep_alive_handler)
 
     def _plain(self) -> Plain | None:
         """A request that can go the short way."""
@@ -201,4 +237,5 @@ def protocol(front: Front) -> type[HttpToolsProtocol]:
     if quote(name) == name:  # targets are compared as they come
         paths.append(f"/v2/models/{name}/infer")
     Bound.front, Bound.routes = front, {path.encode(): find(path, name) for path in paths}
+    Bound.turnstile = Turnstile(front, Bound.routes)
     return Bound

@@ -187,7 +187,7 @@ class Front:
         """Why a body is not read, if it isn't."""
         if not is_json(head.headers.get(b"content-type")):
             return sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
-        return (_BUSY, (RETRY,)) if self.pump.full else None
+        return (BUSY, (RETRY,)) if self.pump.full else None
 
     def slot(self, route: Route, head: Head) -> int:
         """The version that answers."""
@@ -203,7 +203,7 @@ class Front:
         """
         match error:
             case OverloadedError():
-                return _BUSY, (RETRY,)
+                return BUSY, (RETRY,)
             case DeadlineError():
                 return sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
             case WorkerLostError():
@@ -258,4 +258,4 @@ def sentence(status: int, detail: str) -> Answer:
     return Answer(status, orjson.dumps({"detail": detail}))
 
 
-_BUSY = sentence(503, "The server is busy; try again later.")
+BUSY = sentence(503, "The server is busy; try again later.")

@@ -13,6 +13,7 @@ import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from functools import cache
+from http import HTTPStatus
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -106,10 +107,11 @@ def exposition() -> bytes:
 
 
 def answered(route: str, status: int, seconds: float, version: str) -> None:
-    """Count a request."""
+    """Count a request. What is turned away takes no time, and would only hide how long the others take."""
     requests, durations, rejections = _answer_series(route, status, version)
     requests.inc()
-    durations.observe(seconds)
+    if status != HTTPStatus.SERVICE_UNAVAILABLE:
+        durations.observe(seconds)
     if rejections is not None:
         rejections.inc()
 

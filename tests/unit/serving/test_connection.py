@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Self, cast
@@ -17,6 +18,7 @@ from mlpipe.serving.connection import protocol
 from mlpipe.serving.front import Front
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.settings import Limits, Settings, Traffic
+from mlpipe.serving.turnstile import Turnstile
 from mlpipe.serving.wire import Answer, Question
 
 
@@ -54,7 +56,8 @@ class Asked:
 class Served:
     """A server on a port, on the short way or not."""
 
-    def __init__(self, *, short: bool = True, **options: Any) -> None:
+    def __init__(self, *, short: bool = True, keep_alive: float = 75, **options: Any) -> None:
+        self.keep_alive = keep_alive
         self.asked, self.counted = Asked(), Counter[tuple[str, int, str]]()
         self.front = Front(
             Settings(**options),
@@ -66,6 +69,7 @@ class Served:
         self.connection = protocol(self.front)
         if not short:
             self.connection.routes = {}  # type: ignore[attr-defined]  # of `Connection`
+            self.connection.turnstile = Turnstile(self.front, {})  # type: ignore[attr-defined]
         self.connections: set[Any] = set()
 
     async def __aenter__(self) -> Self:
@@ -166,6 +170,101 @@ def test_the_short_way_says_what_the_long_one_says(
                 told.append((await served.say(first + second), served.counted, served.asked.questions))
         assert told[0] == told[1]
         assert told[0][0].startswith(b"HTTP/1.1 ")
+
+    run(scenario)
+
+
+def without_ids(heard: bytes) -> bytes:
+    return re.sub(rb"x-request-id: [0-9a-f]{32}\r\n", b"", heard)
+
+
+_FLOOD = st.sampled_from(
+    [
+        b"Host: x",
+        b"User-Agent: \xc3\xa9",
+        b"Accept:*/*",
+        b"Content-Type: application/json",
+        b"CONTENT-TYPE: text/csv",
+        b"content-length: 2",
+        b"Content-Length:2",
+        b"Content-Length: 3",
+        b"Content-Length: 200",
+        b"Content-Length: +2",
+        b"Content-Length: 2 ",
+        b"Transfer-Encoding: chunked",
+        b"Connection: close",
+        b"Connection: keep-alive",
+        b"Expect: 100-continue",
+        b"no colon",
+        b" folded: line",
+        b"Bad Name: x",
+        b"X: a\x00b",
+        b"X-Request-Id: mine",
+        b"Authorization: Bearer key",
+    ]
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(_FLOOD, max_size=4),
+    st.sampled_from([b"POST /predict", b"POST /predict/", b"post /predict", b"GET /predict", b"POST /invocations"]),
+    st.sampled_from([b"HTTP/1.1", b"HTTP/1.0", b"HTTP/1.1 "]),
+    st.sampled_from([b"\r\n", b"\n"]),
+    st.sampled_from([b"{}", b"", b"{}\r\n", b"{}GET /health HTTP/1.1\r\nHost: x\r\n\r\n", b"x" * 200]),
+    st.sampled_from([(), ("key",)]),
+    st.booleans(),
+)
+def test_what_is_refused_by_its_bytes_is_what_the_parser_takes_for_a_request(
+    headers: list[bytes], line: bytes, version: bytes, newline: bytes, body: bytes, keys: Any, length: bool
+) -> None:
+    async def scenario() -> None:
+        told = []
+        lines = [line + b" " + version, *headers, *([b"Content-Length: %d" % len(body)] if length else [])]
+        for short in (True, False):
+            async with Served(short=short, keys=keys, limits=Limits(body=100, body_seconds=0.05)) as served:
+                served.asked.full = True
+                heard = await served.say(newline.join([*lines, b"", body]))
+                told.append((without_ids(heard), served.counted))
+        assert told[0] == told[1]
+
+    run(scenario)
+
+
+def test_a_flood_is_refused_by_its_bytes_and_its_connections_stay() -> None:
+    async def scenario() -> None:
+        async with Served() as served:
+            served.asked.full = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            ids = set()
+            for _ in range(5):
+                writer.write(request(b"{}"))
+                heard = await reader.readuntil(b'try again later."}')
+                assert heard.startswith(b"HTTP/1.1 503 ")
+                ids.add(heard.partition(b"x-request-id: ")[2][:32])
+            (connection,) = served.connections
+            assert connection.parser.get_http_version() == "0.0"  # it has seen nothing
+            assert len(ids) == 5
+            served.asked.full = False
+            writer.write(request(b"{}"))
+            assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 200 ")
+            assert served.counted == {("/predict", 503, "one"): 5, ("/predict", 200, "one"): 1}
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_connection_that_is_idle_for_long_is_closed_though_it_was_refused_by_its_bytes() -> None:
+    async def scenario() -> None:
+        async with Served(keep_alive=0.2) as served:
+            served.asked.full = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            for _ in range(4):  # longer than an idle connection is kept, but never idle for so long
+                writer.write(request(b"{}"))
+                await reader.readuntil(b'try again later."}')
+                await asyncio.sleep(0.1)
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
 
     run(scenario)
 
