@@ -7,6 +7,7 @@ From the supervisor come `("versions", versions)`, `("drain",)` and `("reloaded"
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -75,6 +76,8 @@ class ApiProcess:
 
     def _run(self, sockets: list[socket.socket]) -> None:
         signal.set_wakeup_fd(-1)  # the supervisor's
+        gc.freeze()  # what was there before is never garbage: looking through it again and again would cost a twentieth
+        os.nice(int(os.environ.get("TRY_NICE", "0")))
         config = uvicorn.Config(
             self._app,
             loop="uvloop",
