@@ -77,7 +77,6 @@ class ApiProcess:
     def _run(self, sockets: list[socket.socket]) -> None:
         signal.set_wakeup_fd(-1)  # the supervisor's
         gc.freeze()  # what was there before is never garbage: looking through it again and again would cost a twentieth
-        os.nice(int(os.environ.get("TRY_NICE", "0")))
         config = uvicorn.Config(
             self._app,
             loop="uvloop",
