@@ -64,7 +64,7 @@ docker-check: $(STAMP) ## check docker/ with the tools that are installed; says 
 
 SOAK_SECONDS ?= 600
 .PHONY: soak
-soak: $(STAMP) ## what goes wrong around a server, 50 reloads and 2,000 bodies of it, then hours of load; needs wrk
+soak: $(STAMP) ## what goes wrong around a server, 50 reloads and 2,000 bodies of it, then hours of load; needs cc
 	$(BIN)/python -m pytest -q tests/integration/test_serving_faults.py tests/integration/test_traffic.py
 	$(BIN)/python benchmarks/flights.py
 	$(BIN)/python benchmarks/serving_soak.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet --seconds $(SOAK_SECONDS)

@@ -3,12 +3,18 @@
     python benchmarks/serving_soak.py --bundle B --data flights.parquet [--backend torch] [--seconds 600]
                                       [--overload 5] [--overload-seconds 30] [--workers 1] [--api-servers 1]
 
-The capacity is what wrk gets over 64 connections, one row a request. Then
+The load comes from `openloop.c`, which is compiled first (`apt install gcc`): one thread on the same machine, one row
+a request, each measured from the time at which it was due.
 
-- requests are sent at 60 % of it, at times that do not wait for answers: errors, waiting times, and the memory of all
-  processes, whose slope is that of a line through the last three quarters;
-- 2,000 connections ask for five times the capacity: each waits for its answer and then as long as makes that rate. How
-  many are answered by a prediction, how many are turned away (503), and whether health answers.
+The capacity is the rate of answers when each of 64 connections, and then of 512, sends as soon as it is answered; the
+higher of the two. The queue holds more than those, so that nothing is refused. Then
+
+- requests are due at 60 % of it, whether or not earlier ones were answered, over 256 connections: errors, waiting
+  times, and the memory of each process (its resident pages, also those that it has in common with others) with the
+  slope of a line through the last three quarters;
+- requests are due at five times the capacity, over 2,000 connections. How many are answered by a prediction within the
+  time, how many are refused (503), how many find every connection waiting and so are not sent, whether health answers,
+  and how many of the machine's cores the sender takes for itself: what it takes, the server has not.
 
 Writes results/serving_soak.{json,md}.
 """
@@ -19,7 +25,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -34,17 +39,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from serving import BODIES, HERE, load, mlpipe, running, write_scripts
+from serving import HERE, mlpipe, running, write_scripts
 
 SHARE = 0.6
-CONNECTIONS = 2_000
-PACED = """
-delay = function() return math.random(0, %(delay)d) end
-done = function(summary)
-  io.write(string.format("RESULT %%f %%d %%d %%d\\n", summary.duration / 1e6, summary.requests, summary.errors.status,
-    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout))
-end
-"""
+CAPACITY_CONNECTIONS, SOAK_CONNECTIONS, OVERLOAD_CONNECTIONS = (64, 512), 256, 2_000
 
 
 def main() -> int:
@@ -59,8 +57,8 @@ def main() -> int:
     parser.add_argument("--api-servers", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results")
     args = parser.parse_args()
-    if shutil.which("wrk") is None:
-        print("error: the load comes from wrk, which is not there: apt install wrk", file=sys.stderr)
+    if shutil.which("cc") is None:
+        print("error: the load's sender has to be compiled, and there is no cc: apt install gcc", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
         record = measure(args, Path(folder))
@@ -73,15 +71,20 @@ def main() -> int:
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """All of it, on one server."""
-    scripts = write_scripts(args.bundle, args.data, folder)
+    bodies = write_scripts(args.bundle, args.data, folder)["one"].with_suffix(".txt")
+    compiler = shutil.which("cc")
+    assert compiler is not None  # `main` has looked
+    subprocess.run([compiler, "-O2", "-o", folder / "openloop", HERE / "openloop.c", "-lm"], check=True)
     options = ["--workers", str(args.workers), "--api-servers", str(args.api_servers)]
     with running(mlpipe(args.bundle, args.backend, options)) as port:
-        load(port, scripts["many"], 64, 2.0)  # the first requests find cold caches
-        capacity = load(port, scripts["many"], 64, 15.0)["rate"]
-        bodies = scripts["one"].with_suffix(".txt")
-        soaked = soak(port, bodies, SHARE * capacity, args.seconds)
-        print(f"capacity {capacity:,.0f}/s, soak {soaked}", flush=True)
-        overloaded = overload(port, bodies, args.overload * capacity, args.overload_seconds)
+        sender = Sender(folder / "openloop", port, bodies)
+        sender(0, 3, CAPACITY_CONNECTIONS[0])  # the first requests find cold caches
+        found = [sender(0, 15, connections) for connections in CAPACITY_CONNECTIONS]
+        capacity = max(one["answered"] / one["seconds"] for one in found)
+        print(f"capacity {capacity:,.0f}/s of {found}", flush=True)
+        soaked = soak(sender, SHARE * capacity, args.seconds)
+        print(f"soak {soaked}", flush=True)
+        overloaded = overload(sender, args.overload * capacity, args.overload_seconds)
     return {
         "machine": f"{os.cpu_count()} cores, load generator included",
         "backend": args.backend,
@@ -93,36 +96,75 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def soak(port: int, bodies: Path, rate: float, seconds: float) -> dict[str, float]:
-    """Requests at a rate, whether or not the earlier ones were answered; a process of its own sends them."""
-    command = [sys.executable, str(HERE / "serving_peers.py"), "load", "--port", str(port)]
-    command += ["--bodies", str(bodies), "--rate", str(rate), "--seconds", str(seconds)]
-    sender = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    started, memory = time.monotonic(), []
-    while sender.poll() is None:
-        time.sleep(min(5.0, seconds / 20))
-        memory.append((time.monotonic() - started, resident(port)))
-    assert sender.stdout is not None  # it is a pipe
-    found: dict[str, float] = json.loads(sender.stdout.read())
-    settled = np.array(memory[len(memory) // 4 : -1])  # the first quarter fills caches
-    slope = float(np.polyfit(settled[:, 0] / 60, settled[:, 1], 1)[0]) if len(settled) > 2 else float("nan")
-    return {**found, "rate": rate, "seconds": seconds, "resident_mib": memory[-2][1], "mib_per_minute": slope}
+@dataclass(frozen=True)
+class Sender:
+    """Sends requests to a server; what it finds is told in `openloop.c`."""
+
+    program: Path
+    port: int
+    bodies: Path
+
+    def __call__(self, rate: float, seconds: float, connections: int) -> dict[str, float]:
+        """Requests at a rate; 0: as soon as a connection is free."""
+        with self.started(rate, seconds, connections) as process:
+            return self.told(process)
+
+    def started(self, rate: float, seconds: float, connections: int) -> subprocess.Popen[str]:
+        words = [self.program, self.port, self.bodies, rate, seconds, connections]
+        return subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, text=True)
+
+    @staticmethod
+    def told(process: subprocess.Popen[str]) -> dict[str, float]:
+        output, _ = process.communicate()
+        if process.returncode:
+            raise SystemExit(f"The sender has ended with exit code {process.returncode}.")
+        found: dict[str, float] = json.loads(output)
+        return found
 
 
-def resident(port: int) -> float:
-    """MiB of all processes that belong to the server's session."""
-    leader = session_of(port)
-    total = 0
+def soak(sender: Sender, rate: float, seconds: float) -> dict[str, Any]:
+    """Requests at a rate, whether or not the earlier ones were answered."""
+    memory: list[tuple[float, dict[str, float]]] = []
+    with sender.started(rate, seconds, SOAK_CONNECTIONS) as process:
+        started = time.monotonic()
+        while process.poll() is None and time.monotonic() - started < seconds:
+            memory.append((time.monotonic() - started, resident(sender.port)))
+            time.sleep(min(5.0, seconds / 20))
+        found = sender.told(process)
+    settled = memory[len(memory) // 4 :]  # the first quarter fills caches
+    minutes = [second / 60 for second, _ in settled]
+    last, slopes = settled[-1][1], {}
+    for name in last:
+        slopes[name] = float(np.polyfit(minutes, [sizes.get(name, 0.0) for _, sizes in settled], 1)[0])
+    errors = found["refused"] + found["other"] + found["lost"] + found["due"] - found["sent"]
+    return {
+        **found,
+        "errors": errors,
+        "rate": rate,
+        "resident_mib": sum(last.values()),
+        "mib_per_minute": sum(slopes.values()),
+        "by_process": {name: {"mib": last[name], "mib_per_minute": slopes[name]} for name in slopes},
+    }
+
+
+def resident(port: int) -> dict[str, float]:
+    """MiB of each process of the server."""
+    leader = leader_of(port)
+    sizes: dict[str, float] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError):
             fields = status.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == leader:
-                total += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
-    return total / 2**20
+            if int(fields[3]) != leader:
+                continue
+            pid, command = int(status.parent.name), (status.parent / "cmdline").read_bytes()
+            kind = "supervisor" if pid == leader else "api" if b"mlpipe" in command else "worker"
+            if b"resource_tracker" not in command:
+                sizes[f"{kind} {pid}"] = int(fields[21]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return sizes
 
 
-def session_of(port: int) -> int:
-    """The session of the process whose command line has the port."""
+def leader_of(port: int) -> int:
+    """The first process of the session of that whose command line has the port."""
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             words = command.read_bytes().split(b"\0")
@@ -163,26 +205,16 @@ class Health:
             self.seconds.append(time.perf_counter() - start)
 
 
-def overload(port: int, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
+def overload(sender: Sender, rate: float, seconds: float) -> dict[str, Any]:
     """More requests than can be answered."""
-    script = bodies.with_suffix(".overload.lua")
-    script.write_text(BODIES % bodies + PACED % {"delay": 2_000 * CONNECTIONS / rate}, encoding="utf-8")
-    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script)]
-    health = Health(port)
+    health = Health(sender.port)
     with health.watched():
-        output = subprocess.run(
-            [*command, f"http://127.0.0.1:{port}"], capture_output=True, text=True, check=True, timeout=seconds + 120
-        ).stdout
-    found = re.search(r"^RESULT (\S+) (\d+) (\d+) (\d+)$", output, re.MULTILINE)
-    if found is None:
-        raise SystemExit(f"wrk said:\n{output}")
-    duration, requests, refused, failed = map(float, found.groups())
+        found = sender(rate, seconds, OVERLOAD_CONNECTIONS)
+    per_second = {name: found[name] / found["seconds"] for name in ("due", "sent", "answered", "refused")}
     return {
-        "asked": rate,
-        "offered": requests / duration,
-        "answered": (requests - refused) / duration,
-        "refused": refused / duration,
-        "errors": failed,
+        **found,
+        **per_second,
+        "errors": found["other"] + found["lost"],
         "health": dict(health.statuses),
         "health_p99_ms": float(np.quantile(health.seconds, 0.99)) * 1e3,
     }
@@ -198,10 +230,12 @@ def table(record: dict[str, Any]) -> str:
         f"{record['machine']}), sent whether or not earlier ones were answered: {soaked['errors']:,.0f} errors, "
         f"p50 {soaked['p50_ms']:.1f} ms, p99 {soaked['p99_ms']:.1f} ms, memory {soaked['resident_mib']:,.0f} MiB, "
         f"{soaked['mib_per_minute']:+.2f} MiB a minute.\n\n"
-        f"Of {over['offered'] / capacity:.1f} times its capacity over {CONNECTIONS:,} connections, "
-        f"{over['answered'] / capacity:.0%} of the capacity was answered by predictions, the rest was turned away; "
-        f"{over['errors']:,.0f} connections failed, and health answered {health}, "
-        f"with a p99 of {over['health_p99_ms']:.0f} ms.\n"
+        f"Asked for {over['due'] / capacity:.1f} times its capacity over {OVERLOAD_CONNECTIONS:,} connections, it "
+        f"answered {over['answered'] / capacity:.0%} of the capacity by predictions and refused "
+        f"{over['refused'] / capacity:.1f} times the capacity; {1 - over['sent'] / over['due']:.0%} found all "
+        f"connections waiting and were not sent. {over['errors']:,.0f} requests failed otherwise, health answered "
+        f"{health}, with a p99 of {over['health_p99_ms']:.0f} ms, and the sender took {over['cpu']:.1f} of the "
+        "machine's cores.\n"
     )
 
 

@@ -7,6 +7,7 @@ From the supervisor come `("versions", versions)`, `("drain",)` and `("reloaded"
 from __future__ import annotations
 
 import asyncio
+import gc
 import multiprocessing
 import os
 import signal
@@ -17,9 +18,9 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlpipe.serving import metrics
+from mlpipe.serving.connection import protocol
 from mlpipe.serving.front import App, Front, Message, Receive, Scope, Send
 from mlpipe.serving.pump import Pump
 from mlpipe.serving.settings import Settings
@@ -75,10 +76,11 @@ class ApiProcess:
 
     def _run(self, sockets: list[socket.socket]) -> None:
         signal.set_wakeup_fd(-1)  # the supervisor's
+        gc.freeze()  # what was there before is never garbage: looking through it again and again would cost a twentieth
         config = uvicorn.Config(
             self._app,
             loop="uvloop",
-            http=_protocol(self.settings.limits.head_seconds),
+            http=protocol(self.front),
             interface="asgi3",
             ws="none",
             proxy_headers=False,
@@ -147,26 +149,3 @@ class ApiProcess:
             await asyncio.sleep(_LOOK_SECONDS)
             if os.getppid() != self._supervisor:
                 os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _protocol(head_seconds: float) -> type[HttpToolsProtocol]:
-    """Uvicorn's protocol, but a connection whose first request does not begin in time is closed."""
-
-    class Protocol(HttpToolsProtocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's
-            super().connection_made(transport)
-            self._head_timer = self.loop.call_later(head_seconds, self._give_up)
-
-        def on_headers_complete(self) -> None:
-            self._head_timer.cancel()
-            super().on_headers_complete()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._head_timer.cancel()
-            super().connection_lost(exc)
-
-        def _give_up(self) -> None:
-            if not self.transport.is_closing():
-                self.transport.close()
-
-    return Protocol

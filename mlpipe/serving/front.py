@@ -6,17 +6,26 @@ carry the load are plain ASGI: routing and middleware would cost more than all e
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import logging
-import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
 import orjson
 
 import mlpipe
+from mlpipe.serving.headers import (
+    CHALLENGE,
+    CLOSE,
+    JSON,
+    LONGEST_ID,
+    REQUEST_ID,
+    RETRY,
+    digests,
+    is_json,
+    known,
+    new_id,
+)
 from mlpipe.serving.limits import BodyError, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.routes import HEALTH, READY, ROWS, Route, find
@@ -32,11 +41,36 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
+#: What a client is told, and headers that say more.
+Told = tuple[Answer, Headers]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_JSON = b"application/json"
-_ID, _LONGEST_ID = b"x-request-id", 256
-_RETRY = (b"retry-after", b"1")
+
+class Head:
+    """What is known of a request before its body.
+
+    Args:
+        method: In capitals.
+        path: Without what follows a question mark.
+        headers: In order; names in lower case.
+        port: To which it came.
+        client: The address that it came from, or empty.
+
+    Attributes:
+        request_id: The name that the client has for it, or else a new one: it is what leads to its line in the logs,
+            and to the version that answers.
+        started: When the head had come, by `time.perf_counter`.
+    """
+
+    __slots__ = ("client", "headers", "method", "path", "port", "request_id", "started")
+
+    def __init__(
+        self, method: str, path: str, headers: Iterable[tuple[bytes, bytes]], port: int | None, client: str
+    ) -> None:
+        self.started = time.perf_counter()
+        self.method, self.path, self.port, self.client = method, path, port, client
+        self.headers = dict(headers)
+        self.request_id = self.headers.get(REQUEST_ID, b"")[:LONGEST_ID] or new_id()
 
 
 class Control(Protocol):
@@ -72,8 +106,8 @@ class Front:
         self.page = webpage()
         self.draining = False
         self.versions: tuple[str, ...] = ()
-        self._keys = [hashlib.sha256(key.encode()).digest() for key in settings.keys]
-        self._admin_keys = [hashlib.sha256(key.encode()).digest() for key in (settings.admin_key or "",) if key]
+        self._keys = digests(settings.keys)
+        self._admin_keys = digests([key for key in (settings.admin_key or "",) if key])
         rate = settings.limits.rate
         self._router = Router(settings.traffic.shares)
         self._limiter = None if rate is None else RateLimiter(rate / settings.api_servers)
@@ -86,66 +120,95 @@ class Front:
             await send({"type": "websocket.close"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        path = scope["path"]
-        headers = dict(scope["headers"])
-        # Every request has an id: it is what leads to its line in the logs, and to the version that answers.
-        request_id = headers[_ID] = headers.get(_ID, b"")[:_LONGEST_ID] or secrets.token_hex(16).encode()
+        client, port = scope["client"], None if scope["server"] is None else scope["server"][1]
+        head = Head(scope["method"], scope["path"], scope["headers"], port, client[0] if client else "")
         slot = 0
         extra: Headers = ()
-        route = find(path, self.settings.name)
-        admin = scope["server"] is not None and scope["server"][1] == self.settings.admin_port
-        if (refusal := self._refusal(scope, headers, path, admin=admin)) is not None:
+        route = find(head.path, self.settings.name)
+        if (refusal := self.refusal(head)) is not None:
             answer, extra = refusal
-        elif route.methods and scope["method"] not in route.methods:
-            answer = _sentence(405, f"This address takes {route.methods[0]}.")
+        elif route.methods and head.method not in route.methods:
+            answer = sentence(405, f"This address takes {route.methods[0]}.")
             extra = ((b"allow", ", ".join(route.methods).encode()),)
         elif route.version and route.version not in self.versions:
-            answer = _sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
-        elif path in HEALTH or route.pattern == READY:
-            answer, extra = self._health(path, self.settings.name if route.pattern == READY else None)
-        elif is_page(path):
+            answer = sentence(404, f"There is no version {route.version!r}; there are: {', '.join(self.versions)}.")
+        elif head.path in HEALTH or route.pattern == READY:
+            answer, extra = self._health(head.path, self.settings.name if route.pattern == READY else None)
+        elif is_page(head.path):
             await self.page(scope, receive, send)
             return
         elif route.kind is not None:
-            slot = self._slot(route, request_id)
-            answer, extra = await self._ask(route.kind, slot, headers, receive)
+            slot = self.slot(route, head)
+            answer, extra = await self._ask(route.kind, slot, head, receive)
         elif route.pattern == "/metrics" and self.metrics is not None:
-            await self._respond(send, 200, self.metrics(), b"text/plain; version=1.0.0; charset=utf-8", headers)
+            text = Answer(200, self.metrics())
+            await self._respond(send, text, head, media=b"text/plain; version=1.0.0; charset=utf-8")
             return
         elif route.pattern in ("/version", "/v2", "/admin/reload"):
             answer = await self._small(route.pattern)
         else:
             await self.rest(scope, receive, send)
             return
-        await self._respond(send, answer.status, answer.body, _JSON, headers, extra)
-        seconds = time.perf_counter() - started
+        await self._respond(send, answer, head, extra)
+        self.note(head, route, answer.status, slot)
+
+    def note(self, head: Head, route: Route, status: int, slot: int) -> None:
+        """Count a request that was answered, and log it."""
+        seconds = time.perf_counter() - head.started
         if self.observe is not None:
             version = self.versions[slot] if slot < len(self.versions) and route.kind is not None else ""
-            self.observe(route.pattern, answer.status, seconds, version)
+            self.observe(route.pattern, status, seconds, version)
         if self.settings.access_log:
-            self._log(scope, headers, route.pattern, answer.status, seconds)
+            told = {"status": status, "seconds": round(seconds, 6), "client": head.client}
+            told["request_id"] = head.request_id.decode("latin-1")
+            logger.info("%s %s", head.method, route.pattern, extra=told)
 
-    def _refusal(
-        self, scope: Scope, headers: dict[bytes, bytes], path: str, *, admin: bool
-    ) -> tuple[Answer, Headers] | None:
-        """Why a request is not looked at, if it isn't."""
+    def refusal(self, head: Head) -> Told | None:
+        """Why a request is not looked at, if it isn't: it has no key, or its client comes too often."""
+        headers, path, admin = head.headers, head.path, head.port is not None and head.port == self.settings.admin_port
         if path.startswith("/admin") or admin:
             if not admin or not path.startswith("/admin"):
-                return _sentence(404, "There is nothing at this address."), ()
-            if not _known(headers, self._admin_keys):
-                return _sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (_CHALLENGE,)
+                return sentence(404, "There is nothing at this address."), ()
+            if not known(headers, self._admin_keys):
+                return sentence(401, "This needs the admin key: Authorization: Bearer KEY."), (CHALLENGE,)
             return None
         if path in HEALTH or is_page(path):
             return None
-        if self._keys and not _known(headers, self._keys):
-            return _sentence(401, "This needs an API key: Authorization: Bearer KEY."), (_CHALLENGE,)
+        if self._keys and not known(headers, self._keys):
+            return sentence(401, "This needs an API key: Authorization: Bearer KEY."), (CHALLENGE,)
         if self._limiter is not None:
-            client = headers.get(b"authorization") or headers.get(b"x-api-key") or (scope["client"] or ("",))[0]
+            client = headers.get(b"authorization") or headers.get(b"x-api-key") or head.client
             if (seconds := self._limiter.wait(client)) > 0:
                 message = f"More than {self.settings.limits.rate:g} requests per second; try again later."
-                return _sentence(429, message), ((b"retry-after", b"%d" % max(1, round(seconds))),)
+                return sentence(429, message), ((b"retry-after", b"%d" % max(1, round(seconds))),)
         return None
+
+    def unread(self, head: Head) -> Told | None:
+        """Why a body is not read, if it isn't."""
+        if not is_json(head.headers.get(b"content-type")):
+            return sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
+        return (BUSY, (RETRY,)) if self.pump.full else None
+
+    def slot(self, route: Route, head: Head) -> int:
+        """The version that answers."""
+        if route.version:
+            return self.versions.index(route.version)
+        return self._router(head.request_id) if route.kind in ROWS else 0
+
+    def failed(self, error: BaseException) -> Told:
+        """What is told of a request that the pump has no answer to.
+
+        Raises:
+            BaseException: The error, if the pump has no such.
+        """
+        match error:
+            case OverloadedError():
+                return BUSY, (RETRY,)
+            case DeadlineError():
+                return sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
+            case WorkerLostError():
+                return sentence(502, "The process that worked on this request died; try again."), (RETRY,)
+        raise error
 
     def _health(self, path: str, model: str | None = None) -> tuple[Answer, Headers]:
         live = path.endswith("/live")
@@ -153,35 +216,22 @@ class Front:
         told: dict[str, Any] = {"live" if live else "ready": ready}
         if model is not None:
             told["name"] = model
-        return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (_RETRY,)
+        return Answer(200 if ready else 503, orjson.dumps(told)), () if ready else (RETRY,)
 
-    def _slot(self, route: Route, request_id: bytes) -> int:
-        """The version that answers."""
-        if route.version:
-            return self.versions.index(route.version)
-        return self._router(request_id) if route.kind in ROWS else 0
-
-    async def _ask(
-        self, kind: Kind, slot: int, headers: dict[bytes, bytes], receive: Receive
-    ) -> tuple[Answer, Headers]:
+    async def _ask(self, kind: Kind, slot: int, head: Head, receive: Receive) -> Told:
         """Pass a request to a worker."""
         body = b""
         if kind in ROWS:
-            if not _is_json(headers.get(b"content-type")):
-                return _sentence(415, "The body has to be JSON: Content-Type: application/json."), ()
+            if (refusal := self.unread(head)) is not None:
+                return refusal
             try:
-                body = await read_body(receive, headers, self.settings.limits)
+                body = await read_body(receive, head.headers, self.settings.limits)
             except BodyError as error:
-                return _sentence(error.status, str(error)), ((b"connection", b"close"),)
-        question = Question(kind, body, slot, headers[_ID])
+                return sentence(error.status, str(error)), (CLOSE,)
         try:
-            return await self.pump.ask(question), ()
-        except OverloadedError:
-            return _sentence(503, "The server is busy; try again later."), (_RETRY,)
-        except DeadlineError:
-            return _sentence(504, f"There was no answer within {self.settings.limits.deadline:g} s."), ()
-        except WorkerLostError:
-            return _sentence(502, "The process that worked on this request died; try again."), (_RETRY,)
+            return await self.pump.ask(Question(kind, body, slot, head.request_id)), ()
+        except (OverloadedError, DeadlineError, WorkerLostError) as error:
+            return self.failed(error)
 
     async def _small(self, route: str) -> Answer:
         if route == "/admin/reload":
@@ -193,53 +243,19 @@ class Front:
         return Answer(200, orjson.dumps({"name": "mlpipe", "version": mlpipe.__version__, "extensions": []}))
 
     async def _respond(
-        self,
-        send: Send,
-        status: int,
-        body: bytes,
-        media: bytes,
-        asked: dict[bytes, bytes],
-        extra: Headers = (),
+        self, send: Send, answer: Answer, head: Head, extra: Headers = (), *, media: bytes = JSON
     ) -> None:
-        headers = [(b"content-type", media), (b"content-length", b"%d" % len(body)), (_ID, asked[_ID]), *extra]
+        length = b"%d" % len(answer.body)
+        headers = [(b"content-type", media), (b"content-length", length), (REQUEST_ID, head.request_id), *extra]
         if self.draining:
-            headers.append((b"connection", b"close"))  # the client's next request has to go elsewhere
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-    def _log(self, scope: Scope, headers: dict[bytes, bytes], route: str, status: int, seconds: float) -> None:
-        logger.info(
-            "%s %s",
-            scope["method"],
-            route,
-            extra={
-                "status": status,
-                "seconds": round(seconds, 6),
-                "request_id": headers[_ID].decode("latin-1"),
-                "client": (scope["client"] or ("",))[0],
-            },
-        )
+            headers.append(CLOSE)  # the client's next request has to go elsewhere
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
 
-_CHALLENGE = (b"www-authenticate", b"Bearer")
-
-
-def _known(headers: dict[bytes, bytes], keys: list[bytes]) -> bool:
-    """Whether a request has one of the keys. All are compared, each in constant time."""
-    given = headers.get(b"x-api-key", b"")
-    scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-    if scheme.lower() == b"bearer":
-        given = token.strip()
-    digest = hashlib.sha256(given).digest()
-    return sum([hmac.compare_digest(digest, key) for key in keys]) > 0
-
-
-def _is_json(content_type: bytes | None) -> bool:
-    if content_type is None:
-        return True
-    media = content_type.split(b";")[0].strip().lower()
-    return media == b"application/json" or (media.startswith(b"application/") and media.endswith(b"+json"))
-
-
-def _sentence(status: int, detail: str) -> Answer:
+def sentence(status: int, detail: str) -> Answer:
+    """An answer that says one thing."""
     return Answer(status, orjson.dumps({"detail": detail}))
+
+
+BUSY = sentence(503, "The server is busy; try again later.")

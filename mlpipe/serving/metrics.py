@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
+from functools import cache
+from http import HTTPStatus
 from itertools import product
 from typing import TYPE_CHECKING, Literal
 
@@ -105,11 +107,23 @@ def exposition() -> bytes:
 
 
 def answered(route: str, status: int, seconds: float, version: str) -> None:
-    """Count a request."""
-    REQUESTS.labels(route, str(status), version).inc()
-    REQUEST_SECONDS.labels(route, version).observe(seconds)
-    if status in REASONS and not route.endswith(("health/ready", "health/live", "/ping", "/health")):
-        REJECTED.labels(REASONS[status]).inc()
+    """Count a request. What is turned away takes no time, and would only hide how long the others take."""
+    requests, durations, rejections = _answer_series(route, status, version)
+    requests.inc()
+    if status != HTTPStatus.SERVICE_UNAVAILABLE:
+        durations.observe(seconds)
+    if rejections is not None:
+        rejections.inc()
+
+
+@cache  # looking them up by their labels takes longer than counting
+def _answer_series(route: str, status: int, version: str) -> tuple[Counter, Histogram, Counter | None]:
+    rejected = status in REASONS and not route.endswith(("health/ready", "health/live", "/ping", "/health"))
+    return (
+        REQUESTS.labels(route, str(status), version),
+        REQUEST_SECONDS.labels(route, version),
+        REJECTED.labels(REASONS[status]) if rejected else None,
+    )
 
 
 def waited(seconds: Sequence[float]) -> None:

@@ -131,6 +131,31 @@ class Pump:
         for link in self._links:
             link.close()
 
+    @property
+    def full(self) -> bool:
+        """Whether as many requests are in the pump as may be."""
+        return self._held >= self.queue
+
+    def put(self, question: Question) -> asyncio.Future[Answer]:
+        """A future of the answer to a question; see `ask`. Whoever wants no answer any more cancels it.
+
+        Raises:
+            OverloadedError: The pump is full.
+        """
+        if self.full:
+            raise OverloadedError
+        now = time.monotonic()
+        waiting = _Waiting(question, asyncio.get_running_loop().create_future(), now, now + self.deadline)
+        waiting.future.add_done_callback(self._let_go)
+        self._held += 1
+        self._queue.append(waiting)
+        self._all.append(waiting)
+        self.send()
+        return waiting.future
+
+    def _let_go(self, _: asyncio.Future[Answer]) -> None:
+        self._held -= 1
+
     async def ask(self, question: Question) -> Answer:
         """The answer to a question.
 
@@ -139,18 +164,7 @@ class Pump:
             DeadlineError: It was not answered in time.
             WorkerLostError: Its worker died.
         """
-        if self._held >= self.queue:
-            raise OverloadedError
-        now = time.monotonic()
-        waiting = _Waiting(question, asyncio.get_running_loop().create_future(), now, now + self.deadline)
-        self._held += 1
-        self._queue.append(waiting)
-        self._all.append(waiting)
-        try:
-            self.send()
-            return await waiting.future
-        finally:
-            self._held -= 1
+        return await self.put(question)
 
     def send(self) -> None:
         """Give what waits to workers that have room, the least busy first."""

@@ -146,6 +146,21 @@ def test_a_wrong_key_is_asked_for_again(open_page: Callable[..., Page]) -> None:
     assert page.evaluate("[localStorage.length, sessionStorage.length, document.cookie]") == [0, 0, ""]
 
 
+def test_files_that_need_the_key_come_with_it(open_page: Callable[..., Page]) -> None:
+    page = open_page(key=None)
+    page.locator("#key").wait_for()
+    page.get_by_role("link", name="Metrics").click()
+    page.locator("#key-fault", has_text="Metrics needs an API key.").wait_for()
+    page.get_by_label("API key").fill("secret")
+    page.get_by_label("API key").press("Enter")
+    page.locator("#fields > *").first.wait_for()
+    for link, name, begins in (("openapi.json", "openapi.json", '{"openapi":'), ("Metrics", "metrics.txt", "# HELP ")):
+        with page.expect_download() as download:
+            page.get_by_role("link", name=link).click()
+        assert download.value.suggested_filename == name
+        assert Path(download.value.path()).read_text(encoding="utf-8").startswith(begins)
+
+
 def test_docs_lead_to_commands_that_can_be_copied(open_page: Callable[..., Page]) -> None:
     page = open_page(path="/docs")
     assert page.url.endswith("/#api")

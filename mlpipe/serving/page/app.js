@@ -5,7 +5,7 @@ import { drawOperations } from "./api.js";
 import { element } from "./dom.js";
 import { makeFields } from "./form.js";
 import { markdown } from "./markdown.js";
-import { ask, useKey } from "./server.js";
+import { ask, askForFile, hasKey, useKey } from "./server.js";
 
 const find = (id) => document.getElementById(id);
 const BODY = ["body"];
@@ -76,6 +76,23 @@ function showFaults(status, detail, fields) {
   if (status === 401) askForKey(String(detail));
 }
 
+/** A link of the browser's sends no key: where one is needed, the file is fetched with it, and handed over. */
+async function follow(event, link) {
+  if (!hasKey() && find("key").hidden) return; // none is needed
+  event.preventDefault();
+  const file = hasKey() ? await askForFile(`/${link.getAttribute("href")}`) : null;
+  if (file === null) {
+    askForKey(`${link.textContent} needs an API key.`);
+    return;
+  }
+  const address = URL.createObjectURL(file);
+  element("a", { href: address, download: link.dataset.file }).click();
+  URL.revokeObjectURL(address);
+}
+
+document.querySelectorAll("a[data-file]").forEach((link) => {
+  link.onclick = (event) => follow(event, link);
+});
 find("key").onsubmit = (event) => {
   event.preventDefault();
   useKey(find("key-field").value);

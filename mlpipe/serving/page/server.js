@@ -7,6 +7,11 @@ export function useKey(text) {
   key = text;
 }
 
+/** Whether a key is sent. */
+export function hasKey() {
+  return key !== "";
+}
+
 /** The address of a path of the server, also behind a proxy that puts something in front of it. */
 export function address(path) {
   return new URL(`.${path}`, document.baseURI).href;
@@ -20,8 +25,7 @@ export function address(path) {
  * @returns {Promise<{status: number, body: any}>} Status 0: there was no answer; `body.detail` says what is wrong.
  */
 export async function ask(path, body) {
-  const headers = new Headers();
-  if (key) headers.set("Authorization", `Bearer ${key}`);
+  const headers = withKey();
   if (body !== undefined) headers.set("Content-Type", "application/json");
   let response;
   try {
@@ -35,6 +39,27 @@ export async function ask(path, body) {
   } catch {
     return { status: response.status || 0, body: { detail: `The answer, of status ${response.status}, is not JSON.` } };
   }
+}
+
+/**
+ * Ask for a file.
+ *
+ * @param {string} path
+ * @returns {Promise<Blob | null>} Null: the server does not give it.
+ */
+export async function askForFile(path) {
+  try {
+    const response = await fetch(address(path), { headers: withKey(), cache: "no-store" });
+    return response.ok ? await response.blob() : null;
+  } catch {
+    return null;
+  }
+}
+
+function withKey() {
+  const headers = new Headers();
+  if (key) headers.set("Authorization", `Bearer ${key}`);
+  return headers;
 }
 
 /** The same question for a shell. */

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -238,3 +240,16 @@ def test_the_kustomization_has_every_manifest_and_this_version() -> None:
 def test_the_server_understands_the_words_it_is_started_with(words: list[str]) -> None:
     verb, *rest = [re.sub(r"\$\{\w+:-(\w+)\}", r"\1", word) for word in words]
     assert build_parsers()[1][verb].parse_args(rest).host == "0.0.0.0"
+
+
+def test_the_image_runs_graphs_and_does_not_write_them() -> None:
+    line = next(line for line in instructions("RUN") if "optional-dependencies" in line)
+    script = re.search(r'^python -c "(.+?)"', line)
+    assert script is not None
+    listed = subprocess.run(
+        [sys.executable, "-c", script[1]],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\n")  # fmt: skip
+    names = {re.split(r"[^\w-]", one)[0] for one in listed}
+    assert {"torch", "litserve", "onnxruntime"} <= names
+    assert not {"onnx", "onnxscript"} & names

@@ -18,7 +18,7 @@ from mlpipe.serving.wire import Answer, Question
 class Asked:
     """Keeps what is asked, in the place of a pump."""
 
-    ready = True
+    ready, full = True, False
 
     def __init__(self) -> None:
         self.questions: list[Question] = []
