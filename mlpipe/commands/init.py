@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
 
     text = render_config(str(out), config, table.schema, table.read, num_rows, args.preset)
     out.write_text(text, encoding="utf-8")
-    print(f"Wrote {out}. Look through it, then:\n  mlpipe fit --config {out}")
+    print(f"Wrote {out}. Look through it, then:\n  mlpipe fit --config {shlex.quote(str(out))}")
     return 0
 
 

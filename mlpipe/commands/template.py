@@ -6,6 +6,7 @@ PyYAML writes no comments, so the lines are put together here; it quotes each va
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -70,7 +71,7 @@ def render_config(
     """
     return "\n".join(
         [
-            f"# mlpipe fit --config {name}",
+            f"# mlpipe fit --config {shlex.quote(name)}",
             f"# Written by `mlpipe init`; the table had {how_many(num_rows, 'row')} with a target.",
             "# `mlpipe fit --help` explains every key.",
             "seed_everything: 0",
@@ -160,12 +161,23 @@ def _split_method(schema: Schema) -> str:
     return "stratified" if schema.task.is_classification else "random"
 
 
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _scalar(value: Any) -> str:
     """A value on one line, quoted where YAML would otherwise take it for something else."""
     # Unprintable characters are escaped, in double quotes: PyYAML writes some of them (U+0085) such that it can't read
     # them back, and others (a line feed) on several lines.
     readable = str(value).isprintable()
-    style = '"' if isinstance(value, str) and not readable else None
+    style = None
+    if isinstance(value, str):
+        # The config's parser takes more words for numbers than PyYAML does, such as 1e5.
+        style = '"' if not readable else "'" if _reads_as_number(value) else None
     text: str = yaml.safe_dump(
         value, default_style=style, default_flow_style=True, allow_unicode=readable, width=1_000_000
     )

@@ -14,7 +14,7 @@ import polars as pl
 
 from mlpipe.data.kinds import as_kind, decide
 from mlpipe.data.profile import NESTED, Profile, profile_table
-from mlpipe.data.target import find_targets, infer_task
+from mlpipe.data.target import find_targets, has_target, infer_task
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Column, Kind, Role, Schema
 
@@ -82,17 +82,10 @@ def infer_schema(
 def drop_null_targets(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, int]:
     """The rows that have a target (all of them, for several), and how many had none.
 
-    Nothing can be learned from a row without a target. NaN and, in a target of text, blanks count as none.
+    Nothing can be learned from a row without a target. NaN, infinite numbers and, in a target of text, blanks count
+    as none.
     """
-    with_target = pl.lit(True)
-    for name in schema.task.target:
-        dtype = frame.schema[name]
-        with_target &= pl.col(name).is_not_null()
-        if dtype.is_float():
-            with_target &= pl.col(name).is_not_nan()
-        elif dtype == pl.String:
-            with_target &= pl.col(name).str.strip_chars() != ""
-    kept = frame.filter(with_target)
+    kept = frame.filter([has_target(name, frame.schema[name]) for name in schema.task.target])
     return kept, frame.height - kept.height
 
 

@@ -31,7 +31,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Positions = npt.NDArray[np.int64]
 
 #: Name of a column that numbers the rows while some are left out.
-_NUMBER = "mlpipe: number of the row"
+_NUMBER = "\0number of the row"
 
 
 @dataclass(frozen=True)

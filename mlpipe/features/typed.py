@@ -167,6 +167,8 @@ def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         stripped = pl.when(stripped != "").then(stripped)
         whole = stripped.cast(pl.Int128, strict=False).cast(pl.String)
         return pl.coalesce(whole, _number_text(stripped.cast(pl.Float64, strict=False)), stripped)
+    if dtype == pl.Float32:
+        expression = expression.cast(pl.String)  # 0.1, and not the float32 that is nearest to it
     if dtype.is_float() or dtype.is_decimal():
         return _number_text(expression.cast(pl.Float64))
     return expression.cast(pl.String)

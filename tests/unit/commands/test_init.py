@@ -193,3 +193,18 @@ def test_the_default_preset_sets_nothing(folder: Path) -> None:
 @example("\x85")
 def test_any_column_name_survives_yaml(name: str) -> None:
     assert yaml.safe_load(f"{_scalar(name)}: numeric    # why") == {name: "numeric"}
+
+
+@pytest.mark.parametrize("name", ["1e5", "1.0", "1_000", "yes", "null", "inf", "0x1f", "2024-01-01", "a.b", "=", "~"])
+def test_names_that_could_be_values_survive_the_config_s_parser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame({"x": [i * 0.5 for i in range(100)], f"{name}2": [0.5 * i for i in range(100)]}).with_columns(
+        pl.Series(name, [i % 2 for i in range(100)])
+    ).write_parquet("table of one.parquet")
+    for target in (name, f"{name}2"):
+        assert main(["init", "table of one.parquet", "--target", target, "--force"]) == 0
+        data = parse_config(["--config", "table of one.yaml"]).data
+        assert data.target == target
+        assert set(data.columns) == {"x", name, f"{name}2"} - {target}

@@ -256,6 +256,13 @@ class TestTask:
             ([10 ** (i % 6) for i in INDEX], TaskKind.REGRESSION, ()),  # few, but far apart
             ([i % 3 / 2 for i in INDEX], TaskKind.REGRESSION, ()),
             ([1, 2, 3, 4, 5], TaskKind.REGRESSION, ()),
+            ([0.5 * i if i else float("inf") for i in INDEX], TaskKind.REGRESSION, ()),
+            ([[0.0, 1.0, float("-inf")][i % 3] for i in INDEX], TaskKind.BINARY, (0, 1)),
+            ([["a", "", "b"][i % 3] for i in INDEX], TaskKind.BINARY, ("a", "b")),
+            ([["a", " a", "b", "b "][i % 4] for i in INDEX], TaskKind.BINARY, ("a", "b")),
+            ([["x", "01", "1", "1.0"][i % 4] for i in INDEX], TaskKind.BINARY, ("1", "x")),
+            (pl.Series([["a", " ", "b"][i % 3] for i in INDEX], dtype=pl.Categorical), TaskKind.BINARY, ("a", "b")),
+            (pl.Series([[0.1, 0.2][i % 2] for i in INDEX], dtype=pl.Float32), TaskKind.BINARY, (0.1, 0.2)),
         ],
     )
     def test_inferred(self, values: Any, kind: TaskKind, classes: tuple[Any, ...]) -> None:
@@ -288,6 +295,8 @@ class TestTask:
             ([1] * N, {}, DataError, "target 'y' in t.csv has the same value in every row"),
             ([None] * N, {}, DataError, "target 'y' in t.csv has no value in any of its 200 rows"),
             ([" "] * N, {}, DataError, "has no value in any"),
+            (["a", " "] * 100, {}, DataError, "target 'y' in t.csv has the same value in every row"),
+            (["a", " a"] * 100, {"task": "multiclass"}, DataError, "has the same value in every row"),
             ([f"w{i}" for i in INDEX], {}, DataError, "has 200 different words in 200 rows; these are no classes"),
             ([[1], [2]] * 100, {}, DataError, r"List\(Int64\) values; a target has one value a row"),
             ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)] * 100, {}, DataError, "Date values; predict a number"),
@@ -315,6 +324,9 @@ class TestTask:
 def test_rows_without_a_target_are_dropped_and_counted() -> None:
     frame = pl.DataFrame({"x": [1, 2, 3, 4], "y": [1.0, None, float("nan"), 2.0]})
     kept, dropped = drop_null_targets(frame, infer_schema(frame, "y"))
+    assert (kept["x"].to_list(), dropped) == ([1, 4], 2)
+    frame = pl.DataFrame({"x": [1, 2, 3, 4], "y": [1.5, float("inf"), -1e300, 2.0]})
+    kept, dropped = drop_null_targets(frame, infer_schema(frame, "y", task="regression"))
     assert (kept["x"].to_list(), dropped) == ([1, 4], 2)
     words = pl.DataFrame({"x": [1, 2, 3, 4], "y": ["a", " ", None, "b"]})
     kept, dropped = drop_null_targets(words, infer_schema(words, "y", task="multiclass"))
