@@ -127,7 +127,7 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
     if config.group is not None:
         yield f"  group: {_scalar(config.group)}"
     yield "  read:    # as detected"
-    yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read))
+    yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read, config.read))
     yield "  split:"
     yield f"    method: auto    # here: {_split_method(schema)}; or random, stratified, group, time, column"
     yield f"    validation: {config.split.validation}"
@@ -144,12 +144,13 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
             yield f"    # {column.name!r} is the {column.role}" + (f": {reason}" if reason else "")
 
 
-def _resolved(read: ReadOptions) -> Iterator[tuple[str, Any]]:
-    """The fields that detection has filled in, but for the long ones, which it finds again in the same file."""
+def _resolved(read: ReadOptions, given: ReadOptions) -> Iterator[tuple[str, Any]]:
+    """What was detected or given, but for the long fields that are detected again in the same file."""
     unset = ReadOptions()
     for field in dataclasses.fields(read):
-        value = getattr(read, field.name)
-        if value != getattr(unset, field.name) and field.name not in ("null_values", "dtypes"):
+        long = field.name in ("null_values", "dtypes")
+        value = getattr(given if long else read, field.name)
+        if value != getattr(unset, field.name):
             yield field.name, value
 
 

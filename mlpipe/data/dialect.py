@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mlpipe.data.guess import SEPARATORS, Record, guess_header, guess_separator, read_records
+from mlpipe.data.sources import refuse_patterns
 from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 
 #: Records by which the separator and the header are guessed.
@@ -88,6 +89,7 @@ def find_dialect(
     else:
         names = [f"column_{i + 1}" for i in range(width)]
     _refuse_other_start(name, records, width, header)
+    refuse_patterns(name, names)
     for column, count in Counter(names).items():
         if count > 1:
             raise DataError(

@@ -180,6 +180,20 @@ def _head_lines(source: Source) -> tuple[bytes, bool]:
     return "".join(f"{line or ''}\n" for line in lines).encode(), len(lines) < SAMPLE_LINES
 
 
+def refuse_patterns(source: str, names: Iterable[str]) -> None:
+    """Refuse names that stand for several columns in Polars.
+
+    Raises:
+        DataError: Names the column.
+    """
+    for name in names:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise DataError(
+                f"{source}: the column name {name!r} is a pattern that stands for other columns too; rename it "
+                "(a text file's columns can be named in `data.read.columns`)."
+            )
+
+
 def first_line(error: BaseException) -> str:
     """The first line of an error of Polars, without the advice that follows it."""
     return str(error).strip().split("\n")[0]

@@ -58,6 +58,8 @@ def typed(column: Column, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
     expression = pl.col(column.name)
     refuse_nested(column.name, dtype)
     match effective_kind(column):
+        case Kind.CATEGORICAL | Kind.BOOLEAN | Kind.TEXT as kind if isinstance(dtype, pl.Duration):
+            raise DataError(f"Column {column.name!r} is {kind} in the schema, but {dtype} in this table.")
         case Kind.DATE | Kind.DATETIME:
             return timestamp(expression, dtype, column), pl.Datetime("us", column.time_zone)
         case Kind.DURATION:

@@ -280,6 +280,8 @@ class TestRefusals:
             (b"a,b\n", r"has a header \(a, b\) but no rows"),
             (b"a,b\n\n\n", "has a header .* but no rows"),
             (b"a,a,b\n1,2,3\n", "name 'a' stands 2 times in the header"),
+            (b"*,b\n1,2\n", r"the column name '\*' is a pattern .*`data.read.columns`"),
+            (b"a,^a.*$\n1,2\n", r"the column name '\^a\.\*\$' is a pattern"),
             (b"a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 fields, but there are 2 columns"),
             (b"a,b,c\n1,2,3\n3,4,5\n6,7\n", "line 4 has 2 fields, but there are 3 columns"),
             (b"Sales of May\na,b,c\n1,2,3\n3,4,5\n", "line 1 has 1 field, but most lines have 3; .*skip_rows: 1"),
