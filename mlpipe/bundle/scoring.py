@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+import itertools
+import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlpipe.bundle.streaming import Tally, stream
+from mlpipe.data.profile import NESTED
 from mlpipe.data.read import ReadOptions, scan
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Schema
@@ -20,6 +23,8 @@ from mlpipe.schema import Schema
 if TYPE_CHECKING:
     from mlpipe.bundle.network import Run
     from mlpipe.bundle.predictor import Predictor
+
+logger = logging.getLogger(__name__)
 
 #: Between the labels of a multilabel prediction where a cell holds text only.
 LABEL_SEPARATOR = "|"
@@ -53,6 +58,8 @@ def score_file(
     columns = input_columns(frame, predictor.schema, source=str(data))
     frame = frame.select(columns)
     identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
+    _refuse_unwritable(out, frame.select(identifiers).collect_schema())
+    carried = _carried_names(predictor, frame, identifiers)
     written = Tally(data, predictor.schema)
 
     def predict(batch: pl.DataFrame, run: Run) -> pl.DataFrame:
@@ -60,7 +67,7 @@ def score_file(
         if suffix == ".csv" and isinstance(predictions.schema["prediction"], pl.List):
             predictions = predictions.with_columns(pl.col("prediction").list.join(LABEL_SEPARATOR))
         written.add(batch)
-        return pl.concat([batch.select(identifiers), predictions], how="horizontal")
+        return pl.concat([batch.select(identifiers).rename(carried), predictions], how="horizontal")
 
     # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
     # after a second Ctrl-C.
@@ -70,6 +77,34 @@ def score_file(
         part.replace(out)
     written.warn()
     return written.rows
+
+
+def _carried_names(predictor: Predictor, frame: pl.LazyFrame, identifiers: Sequence[str]) -> dict[str, str]:
+    """New names for identifiers that are called as a column of the answer is."""
+    answer = predictor.predict(pl.DataFrame(schema=frame.collect_schema())).columns if identifiers else []
+    taken = {*identifiers, *answer}
+    renamed: dict[str, str] = {}
+    for name in identifiers:
+        if name in answer:
+            renamed[name] = next(other for i in itertools.count(1) if (other := f"{name}_{i}") not in taken)
+            taken.add(renamed[name])
+            logger.warning("The identifier %r is written as %r: the prediction has a column of its name.", name, other)
+    return renamed
+
+
+def _refuse_unwritable(out: Path, identifiers: pl.Schema) -> None:
+    """Refuse identifiers whose type the format of the output does not know, before a model has run for hours."""
+    unknown: dict[str, tuple[type[pl.DataType], ...]] = {
+        ".csv": (*NESTED, pl.Duration),
+        ".ndjson": (pl.Binary,),
+        ".jsonl": (pl.Binary,),
+    }
+    for name, dtype in identifiers.items():
+        if isinstance(dtype, unknown.get(out.suffix.lower(), ())):
+            raise ConfigError(
+                f"{str(out)!r}: the identifier {name!r} holds {dtype} values, which {out.suffix} files do not; write "
+                "a .parquet file."
+            )
 
 
 def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[str]:

@@ -80,6 +80,14 @@ def _init(parser: Parser) -> None:
         help="the column to predict, or `first` or `last`; given several times: multilabel",
     )
     parser.add_argument("--out", metavar="CONFIG", help="the config to write (default: DATA's name, ending in .yaml)")
+    parser.add_argument(
+        "--read",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="how to read DATA, as `data.read` of a config says it: encoding=latin-1, skip_rows=2, header=false, …; "
+        "may be given several times",
+    )
     parser.add_argument("--task", choices=("binary", "multiclass", "multilabel", "regression"), help="if not inferred")
     parser.add_argument("--time", metavar="COLUMN", help="split in time by this column")
     parser.add_argument("--group", metavar="COLUMN", help="keep rows of one group on one side of the split")

@@ -6,6 +6,7 @@ PyYAML writes no comments, so the lines are put together here; it quotes each va
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator
 from importlib import resources
 from typing import Any
@@ -70,7 +71,7 @@ def render_config(
     """
     return "\n".join(
         [
-            f"# mlpipe fit --config {name}",
+            f"# mlpipe fit --config {shlex.quote(name)}",
             f"# Written by `mlpipe init`; the table had {how_many(num_rows, 'row')} with a target.",
             "# `mlpipe fit --help` explains every key.",
             "seed_everything: 0",
@@ -126,7 +127,7 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
     if config.group is not None:
         yield f"  group: {_scalar(config.group)}"
     yield "  read:    # as detected"
-    yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read))
+    yield from (f"    {key}: {_scalar(value)}" for key, value in _resolved(read, config.read))
     yield "  split:"
     yield f"    method: auto    # here: {_split_method(schema)}; or random, stratified, group, time, column"
     yield f"    validation: {config.split.validation}"
@@ -143,12 +144,13 @@ def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str
             yield f"    # {column.name!r} is the {column.role}" + (f": {reason}" if reason else "")
 
 
-def _resolved(read: ReadOptions) -> Iterator[tuple[str, Any]]:
-    """The fields that detection has filled in, but for the long ones, which it finds again in the same file."""
+def _resolved(read: ReadOptions, given: ReadOptions) -> Iterator[tuple[str, Any]]:
+    """What was detected or given, but for the long fields that are detected again in the same file."""
     unset = ReadOptions()
     for field in dataclasses.fields(read):
-        value = getattr(read, field.name)
-        if value != getattr(unset, field.name) and field.name not in ("null_values", "dtypes"):
+        long = field.name in ("null_values", "dtypes")
+        value = getattr(given if long else read, field.name)
+        if value != getattr(unset, field.name):
             yield field.name, value
 
 
@@ -160,12 +162,23 @@ def _split_method(schema: Schema) -> str:
     return "stratified" if schema.task.is_classification else "random"
 
 
+def _reads_as_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _scalar(value: Any) -> str:
     """A value on one line, quoted where YAML would otherwise take it for something else."""
     # Unprintable characters are escaped, in double quotes: PyYAML writes some of them (U+0085) such that it can't read
     # them back, and others (a line feed) on several lines.
     readable = str(value).isprintable()
-    style = '"' if isinstance(value, str) and not readable else None
+    style = None
+    if isinstance(value, str):
+        # The config's parser takes more words for numbers than PyYAML does, such as 1e5.
+        style = '"' if not readable else "'" if _reads_as_number(value) else None
     text: str = yaml.safe_dump(
         value, default_style=style, default_flow_style=True, allow_unicode=readable, width=1_000_000
     )

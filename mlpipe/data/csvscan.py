@@ -22,7 +22,7 @@ import polars as pl
 from mlpipe.data.csvtypes import TYPES, ColumnType, find_types, quoted_columns
 from mlpipe.data.dialect import Dialect, refuse_ragged
 from mlpipe.data.guess import read_records
-from mlpipe.data.sources import Source, decoded_lines, first_line, open_bytes, read_all
+from mlpipe.data.sources import DAMAGE, Source, damaged, decoded_lines, first_line, open_bytes, read_all
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[
             quoted = quoted_columns(text.sample, dialect)
             found |= find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
             check = _check(sources, dialect, found)
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _explain(sources, dialect, first_line(error)) from error
     if check.error:
         raise _explain(sources, dialect, check.error)
@@ -237,5 +237,7 @@ def _explain(sources: Sequence[Source], dialect: Dialect, message: str) -> DataE
                 refuse_ragged(source.name, records, dialect)
         except DataError as error:
             return error
+        except DAMAGE as error:
+            return damaged(source, error)
     hint = "; if a quote within a field is to be taken as it is, say `data.read.quote: ''`" if dialect.quote else ""
     return DataError(f"{sources[0].name} cannot be read as CSV: {message}{hint}.")

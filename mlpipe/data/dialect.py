@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from mlpipe.data.guess import SEPARATORS, Record, guess_header, guess_separator, read_records
+from mlpipe.data.sources import refuse_patterns
 from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 
 #: Records by which the separator and the header are guessed.
@@ -88,6 +89,7 @@ def find_dialect(
     else:
         names = [f"column_{i + 1}" for i in range(width)]
     _refuse_other_start(name, records, width, header)
+    refuse_patterns(name, names)
     for column, count in Counter(names).items():
         if count > 1:
             raise DataError(
@@ -97,7 +99,7 @@ def find_dialect(
     if header and len(rows) == 1:
         raise DataError(f"{name} has a header ({_shorten(names)}) but no rows.")
     if decimal_comma is None:
-        decimal_comma = separator != "," and _has_decimal_comma(rows[1:] if header else rows)
+        decimal_comma = separator != "," and _has_decimal_comma(rows[1:] if header else rows, null_values)
     dialect = Dialect(
         names=tuple(names),
         separator=separator,
@@ -179,12 +181,13 @@ def _comment_mark(row: Sequence[str]) -> str | None:
     return next((mark for mark in ("#", "%", "//", "|") if row[0].startswith(mark)), None)
 
 
-def _has_decimal_comma(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether a column holds numbers such as 1,5; where three digits follow every comma, it may stand for thousands."""
+def _has_decimal_comma(rows: Sequence[Sequence[str]], null_values: Sequence[str]) -> bool:
+    """Whether a column holds numbers such as 1,5. Where all are like 1,500, these may be thousands; 0,500 cannot."""
+    nulls = {"", *null_values}
     for column in zip(*rows, strict=False):
-        values = [cell for cell in column if cell]
-        if any(re.search(r",(\d{1,2}|\d{4,})$", cell) for cell in values) and all(
-            re.fullmatch(r"[+-]?\d+(,\d+)?", cell) for cell in values
+        values = [cell for cell in column if cell not in nulls]
+        if any(re.search(r",(\d{1,2}|\d{4,})([eE]|$)|^[+-]?(0|\d{4,}),", cell) for cell in values) and all(
+            re.fullmatch(r"[+-]?\d+(,\d+)?([eE][+-]?\d+)?", cell) for cell in values
         ):
             return True
     return False

@@ -63,10 +63,11 @@ def identifier_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> l
     """Features that look like identifiers: the model can only learn them by heart."""
     train = frames["train"]
     sample = train[sample_rows(train.height, IDENTIFIER_ROWS)]
+    dtypes = train.schema  # put together anew each time it is asked for
     suspects = [
         column.name
         for column in schema.features
-        if (train.schema[column.name].is_integer() or train.schema[column.name] == pl.String)
+        if (dtypes[column.name].is_integer() or dtypes[column.name] == pl.String)
         and column.kind is not Kind.TEXT
         and sample[column.name].n_unique() > 0.5 * sample.height
     ]
@@ -93,7 +94,8 @@ def leak_warnings(schema: Schema, train: pl.DataFrame) -> list[str]:
     sample = train[sample_rows(train.height, rows)]
     if sample.height < 50:
         return []
-    values = {column.name: _values(sample, column) for column in features}
+    dtypes = sample.schema
+    values = {column.name: _values(sample, column, dtypes[column.name]) for column in features}
     warnings = []
     for name in schema.task.target:
         target = _target(sample, name, schema.task.kind)
@@ -134,9 +136,9 @@ def _target(sample: pl.DataFrame, name: str, kind: TaskKind) -> Floats:
     return codes(sample.select(category(column, dtype)).to_series()).astype(np.float64)
 
 
-def _values(sample: pl.DataFrame, column: Column) -> Floats:
+def _values(sample: pl.DataFrame, column: Column, dtype: pl.DataType) -> Floats:
     """One number per row, NaN for none; for categories a code."""
-    expression, dtype = pl.col(column.name), sample.schema[column.name]
+    expression = pl.col(column.name)
     if column.kind in (Kind.DATE, Kind.DATETIME):
         expression = timestamp(expression, dtype, column).cast(pl.Int64).cast(pl.Float64)
     elif column.kind is Kind.DURATION:

@@ -14,7 +14,8 @@ import polars as pl
 
 from mlpipe.data.kinds import as_kind, decide
 from mlpipe.data.profile import NESTED, Profile, profile_table
-from mlpipe.data.target import find_targets, infer_task
+from mlpipe.data.sources import refuse_patterns
+from mlpipe.data.target import find_targets, has_target, infer_task
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Column, Kind, Role, Schema
 
@@ -63,6 +64,7 @@ def infer_schema(
     names = frame.collect_schema().names()
     if not names:
         raise DataError(f"{source} has no columns.")
+    refuse_patterns(source, names)
     targets = find_targets(target, names, source)
     roles = _roles({"time": time, "group": group, "weight": weight, "split.column": split}, targets, names, source)
     overrides = dict(columns or {})
@@ -82,17 +84,10 @@ def infer_schema(
 def drop_null_targets(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame, int]:
     """The rows that have a target (all of them, for several), and how many had none.
 
-    Nothing can be learned from a row without a target. NaN and, in a target of text, blanks count as none.
+    Nothing can be learned from a row without a target. NaN, infinite numbers and, in a target of text, blanks count
+    as none.
     """
-    with_target = pl.lit(True)
-    for name in schema.task.target:
-        dtype = frame.schema[name]
-        with_target &= pl.col(name).is_not_null()
-        if dtype.is_float():
-            with_target &= pl.col(name).is_not_nan()
-        elif dtype == pl.String:
-            with_target &= pl.col(name).str.strip_chars() != ""
-    kept = frame.filter(with_target)
+    kept = frame.filter([has_target(name, frame.schema[name]) for name in schema.task.target])
     return kept, frame.height - kept.height
 
 
@@ -145,6 +140,7 @@ def _column(
 
 
 _KEYS = {Role.SPLIT: "split.column"}
+_DATES = (Kind.DATE, Kind.DATETIME)
 
 
 def _refuse_override(name: str, profile: Profile, kind: Kind, source: str) -> None:
@@ -152,11 +148,14 @@ def _refuse_override(name: str, profile: Profile, kind: Kind, source: str) -> No
     wrong = isinstance(profile.dtype, NESTED)
     if profile.dtype == pl.String and profile.filled:
         wrong |= kind is Kind.NUMERIC and profile.numbers == 0
-        wrong |= kind in (Kind.DATE, Kind.DATETIME) and not any((profile.dates or {}).values())
-    if profile.is_number:
-        wrong |= kind in (Kind.DATE, Kind.DATETIME)
-    if profile.dtype.is_temporal():
-        wrong |= kind is Kind.NUMERIC and not isinstance(profile.dtype, pl.Duration | pl.Time)
+        wrong |= kind is Kind.DURATION and profile.numbers == profile.clocks == 0
+        wrong |= kind in _DATES and not any((profile.dates or {}).values())
+    if profile.is_number or isinstance(profile.dtype, pl.Boolean | pl.Time):
+        wrong |= kind in _DATES
+    if isinstance(profile.dtype, pl.Date | pl.Datetime):
+        wrong |= kind is Kind.DURATION
+    wrong |= profile.dtype.is_temporal() and kind is Kind.NUMERIC
+    wrong |= isinstance(profile.dtype, pl.Duration) and kind is not Kind.DURATION
     if wrong:
         raise ConfigError(
             f"`data.columns`: {name!r} cannot be {kind.value}; in {source} it holds {profile.dtype} values"
@@ -168,6 +167,11 @@ def _refuse_role(column: Column, profile: Profile, role: Role, source: str) -> N
     ordered = (Kind.NUMERIC, Kind.DATE, Kind.DATETIME, Kind.DURATION)
     if role is Role.WEIGHT and (not profile.is_number or profile.low is None or float(profile.low) < 0):
         raise DataError(f"`data.weight` names {column.name!r}, but in {source} it does not hold numbers of 0 or more.")
+    if role is Role.WEIGHT and not float(profile.high) > 0:
+        raise DataError(f"`data.weight` names {column.name!r}, but in {source} all weights are 0.")
+    if role in (Role.GROUP, Role.SPLIT) and isinstance(profile.dtype, (*NESTED, pl.Duration)):
+        key, what = f"data.{_KEYS.get(role, role)}", f"{profile.dtype} values, by which no rows can be told apart"
+        raise DataError(f"`{key}` names {column.name!r}, but in {source} it holds {what}; use text or whole numbers.")
     numbers = profile.dtype.is_integer() or 0 < profile.filled == profile.numbers
     if role is Role.TIME and column.kind not in ordered and not numbers:
         raise DataError(

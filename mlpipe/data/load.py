@@ -23,6 +23,7 @@ from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean, how_many
 from mlpipe.features.target import TargetCodec
+from mlpipe.features.typed import number, typed
 from mlpipe.schema import Role, Schema
 
 #: One of `PARTS`.
@@ -31,7 +32,7 @@ PARTS: tuple[Part, ...] = ("train", "validation", "test")
 Positions = npt.NDArray[np.int64]
 
 #: Name of a column that numbers the rows while some are left out.
-_NUMBER = "mlpipe: number of the row"
+_NUMBER = "\0number of the row"
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Source:
 
         Raises:
             ConfigError: The method needs a column that the schema does not have.
-            DataError: A part that is needed would be empty.
+            DataError: A part that is needed would be empty, or none of its rows counts.
         """
         split = self.positions(config)
         held_out = self.frame[split.test]
@@ -98,6 +99,7 @@ class Source:
             "test": self.others.get("test", held_out) if config.folds is None else held_out,
         }
         frames = {part: with_all_columns(parts[part], self.frame.columns) for part in PARTS}
+        _refuse_weightless(self.name, self.schema, frames)
         return Table(
             schema=self.schema,
             frames=frames,
@@ -184,25 +186,45 @@ def read_source(config: DataConfig) -> Source:
 def read_labelled(
     path: str, schema: Schema, options: ReadOptions, target_map: Mapping[str, str] | None
 ) -> tuple[pl.DataFrame, int]:
-    """Read another file of the same table: same options, same columns, same labels.
+    """Read another file of the same table: same options but for the format, same columns, same labels.
 
     Returns:
         The rows that have a target, and how many had none.
 
     Raises:
-        DataError: A used column is missing, a label is none of the classes, or no row has a target.
+        DataError: A used column is missing or cannot be read as its kind, a label is none of the classes, or no row
+            has a target.
     """
-    frame, _ = read(path, options)
+    frame, _ = read(path, options if "://" in path else replace(options, format=None))
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
         if used and column.name not in frame.columns:
             hint = did_you_mean(column.name, frame.columns)
             raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
+    dtypes = frame.schema
+    for column in schema.features:
+        try:
+            typed(column, dtypes[column.name])
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
     frame, dropped = drop_null_targets(map_labels(frame, schema.task.target, target_map), schema)
     if frame.is_empty():
         raise DataError(f"{path}: none of its {how_many(dropped, 'row')} has a target.")
     TargetCodec(schema.task).encode(frame, path)  # here, where the file's name is known
     return frame, dropped
+
+
+def _refuse_weightless(source: str, schema: Schema, frames: Mapping[Part, pl.DataFrame]) -> None:
+    """Refuse parts of whose rows none counts: nothing can be learned from them, nor measured on them."""
+    if (column := schema.with_role(Role.WEIGHT)) is None:
+        return
+    for part, frame in frames.items():
+        weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
+        if frame.height and weights.max() == 0:
+            raise DataError(
+                f"{source}: all weights of the {part} rows are 0, as `data.weight` names {column.name!r}; change the "
+                "weights or `data.split`."
+            )
 
 
 def map_labels(frame: pl.DataFrame, names: Sequence[str], target_map: Mapping[str, str] | None) -> pl.DataFrame:

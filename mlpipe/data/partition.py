@@ -259,5 +259,6 @@ def _refuse_few(count: int, name: str, key: str, shares: Shares) -> None:
     needed = 1 + sum(share > 0 for share in shares)
     if count < needed:
         raise DataError(
-            f"Column {name!r}, by which `{key}` splits, has {count} different values; {needed} parts need as many."
+            f"Column {name!r}, by which `{key}` splits, has {how_many(count, 'different value')}; {needed} parts need "
+            "as many."
         )

@@ -20,7 +20,8 @@ import polars as pl
 from mlpipe.data.csvscan import Text, read_csv, scan_csv
 from mlpipe.data.dialect import Dialect, check_separator, find_dialect
 from mlpipe.data.formats import find_format
-from mlpipe.data.sources import Source, decoded_lines, find_sources, first_line, head, read_all
+from mlpipe.data.scans import explain, scan_files
+from mlpipe.data.sources import Source, decoded_lines, find_sources, head, read_all
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 FORMATS = ("csv", "tsv", "parquet", "ipc", "ndjson")
@@ -131,7 +132,11 @@ def read(
         frame, types = read_csv(text, options.dtypes or {}, columns)
         return frame, _detected(options, text.dialect, types)
     scanned = _scan_binary(path, sources, options)
-    return scanned.select(columns(scanned.collect_schema())).collect(), options
+    chosen = scanned.select(columns(scanned.collect_schema()))
+    try:
+        return chosen.collect(), options
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise explain(sources, str(options.format), error) from error
 
 
 def _scan(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:
@@ -153,12 +158,12 @@ def _find(path: str | Path, options: ReadOptions) -> tuple[Sequence[Source], Rea
 
 
 def _scan_binary(path: str | Path, sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
-    frame = _plain_scan(sources, options)
+    frame = scan_files(sources, str(options.format))
     try:
         names = frame.collect_schema().names()
         empty = not names or frame.select(pl.first()).head(1).collect().is_empty()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} is damaged or cut short: {first_line(error)}.") from error
+        raise explain(sources, str(options.format), error) from error
     if empty:
         raise DataError(f"{path} has no rows.")
     return frame
@@ -173,17 +178,6 @@ def refuse_unknown_columns(path: str | Path, options: ReadOptions, names: Sequen
     for name in options.dtypes or {}:
         if name not in names:
             raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
-
-
-def _plain_scan(sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
-    paths = [source.data for source in sources if not isinstance(source.data, bytes)]
-    data = paths if len(paths) == len(sources) else [read_all(source) for source in sources]
-    if options.format == "parquet":
-        return pl.scan_parquet(data, glob=False)  # type: ignore[arg-type]  # no list of paths and URLs in the annotation
-    if options.format == "ipc":
-        return pl.scan_ipc(data, glob=False)  # type: ignore[arg-type]  # as above
-    # Every row is looked at for its keys and types: what a later row adds must not be lost.
-    return pl.scan_ndjson(data, infer_schema_length=None)  # type: ignore[arg-type]  # as above
 
 
 def _text(sources: Sequence[Source], options: ReadOptions) -> Text:

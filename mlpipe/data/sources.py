@@ -9,6 +9,7 @@ import glob
 import gzip
 import io
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -36,6 +37,8 @@ FORMAT_OF_ENDING = {
     ".ndjson": "ndjson",
     ".jsonl": "ndjson",
 }
+#: What Python raises for a compressed file that is cut short or corrupt.
+DAMAGE = (OSError, EOFError, zlib.error)
 _GZIP, _ZSTD, _ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04"
 
 
@@ -98,9 +101,14 @@ def head(source: Source, size: int | None = None) -> tuple[bytes, bool]:
     try:
         with open_bytes(source) as file:
             found = file.read(size + 1)
-    except (OSError, EOFError) as error:
-        raise DataError(f"{source.name} cannot be decompressed, so it is damaged or cut short: {error}.") from error
+    except DAMAGE as error:
+        raise damaged(source, error) from error
     return found[:size], len(found) <= size
+
+
+def damaged(source: Source, error: BaseException) -> DataError:
+    """What is said of a file that cannot be decompressed to its end."""
+    return DataError(f"{source.name} cannot be decompressed, so it is damaged or cut short: {error}.")
 
 
 def open_bytes(source: Source) -> IO[bytes]:
@@ -135,12 +143,15 @@ def read_all(source: Source) -> bytes:
     """All bytes of a file, decompressed; for encodings that Polars does not read.
 
     Raises:
-        DataError: It is a URL, or compressed with Zstandard.
+        DataError: It is a URL, compressed with Zstandard, or damaged.
     """
     if source.is_url or _start(source).startswith(_ZSTD):
         raise DataError(f"{source.name}: other encodings than utf8 are read from local files only; fetch it first.")
-    with open_bytes(source) as file:
-        return file.read()
+    try:
+        with open_bytes(source) as file:
+            return file.read()
+    except DAMAGE as error:
+        raise damaged(source, error) from error
 
 
 def _start(source: Source) -> bytes:
@@ -167,6 +178,20 @@ def _head_lines(source: Source) -> tuple[bytes, bool]:
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"{source.name} cannot be opened: {first_line(error)}") from error
     return "".join(f"{line or ''}\n" for line in lines).encode(), len(lines) < SAMPLE_LINES
+
+
+def refuse_patterns(source: str, names: Iterable[str]) -> None:
+    """Refuse names that stand for several columns in Polars.
+
+    Raises:
+        DataError: Names the column.
+    """
+    for name in names:
+        if name == "*" or (name.startswith("^") and name.endswith("$")):
+            raise DataError(
+                f"{source}: the column name {name!r} is a pattern that stands for other columns too; rename it "
+                "(a text file's columns can be named in `data.read.columns`)."
+            )
 
 
 def first_line(error: BaseException) -> str:
@@ -207,7 +232,7 @@ def _member(archive: Path, member: str | None) -> Source:
             if chosen not in names:
                 raise DataError(f"{archive} holds no file {chosen!r}.{did_you_mean(chosen, names)}")
             data = file.read(chosen)
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
         raise DataError(f"{archive} cannot be unpacked: {error}.") from error
     return Source(f"{archive}::{chosen}", data)
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from mlpipe.data.profile import NESTED, Profile
 from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
+from mlpipe.features.typed import LARGEST_NUMBER, category
 from mlpipe.schema import Label, Task, TaskKind
 
 #: Whole numbers are classes if there are no more different ones than this, else quantities.
@@ -58,6 +59,16 @@ def find_targets(target: str | Sequence[str], names: Sequence[str], source: str)
     return found
 
 
+def has_target(name: str, dtype: pl.DataType) -> pl.Expr:
+    """Whether a row has a target: neither null, nor a number that is not finite, nor blanks."""
+    column = pl.col(name)
+    if dtype.is_float():
+        return column.is_not_null() & (column.abs() <= LARGEST_NUMBER)  # NaN is larger than all numbers to Polars
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return column.is_not_null() & (column.cast(pl.String).str.strip_chars() != "")
+    return column.is_not_null()
+
+
 def infer_task(
     frame: pl.LazyFrame, targets: Sequence[str], profiles: dict[str, Profile], wanted: str | None, source: str
 ) -> Task:
@@ -87,6 +98,8 @@ def infer_task(
             )
         return Task(kind, (name,))
     labels = _labels(frame, name, profile)
+    if len(labels) < 2:
+        raise DataError(f"The target {name!r} in {source} has the same value in every row; there is nothing to learn.")
     if kind is TaskKind.BINARY and len(labels) != 2:
         shown = ", ".join(map(repr, labels[:5])) + (", …" if len(labels) > 5 else "")
         raise ConfigError(
@@ -96,7 +109,7 @@ def infer_task(
 
 
 def _infer_kind(frame: pl.LazyFrame, name: str, profile: Profile, source: str) -> TaskKind:
-    if profile.distinct <= 3 and _count(frame, name, profile) == 2:
+    if profile.distinct <= MOST_NUMBER_CLASSES and len(_labels(frame, name, profile)) == 2:
         return TaskKind.BINARY
     if _is_quantity(profile):
         return TaskKind.MULTICLASS if _are_class_numbers(profile) else TaskKind.REGRESSION
@@ -114,28 +127,28 @@ def _are_class_numbers(profile: Profile) -> bool:
         return profile.distinct <= min(MOST_NUMBER_CLASSES, profile.present / 5)
     if not profile.whole or profile.distinct > MOST_NUMBER_CLASSES or profile.distinct > profile.present / 5:
         return False
-    return int(profile.high) - int(profile.low) < 2 * profile.distinct
+    return float(profile.high) - float(profile.low) < 2 * profile.distinct
 
 
 def _is_quantity(profile: Profile) -> bool:
     return profile.is_number or (profile.dtype == pl.String and 0 < profile.filled <= profile.numbers)
 
 
-def _values(name: str, profile: Profile) -> pl.Expr:
-    column = pl.col(name)
-    return (column.fill_nan(None) if profile.dtype.is_float() else column).drop_nulls()
-
-
-def _count(frame: pl.LazyFrame, name: str, profile: Profile) -> int:
-    return int(frame.select(_values(name, profile).n_unique()).collect(engine="streaming").item())
-
-
 def _labels(frame: pl.LazyFrame, name: str, profile: Profile) -> list[Label]:
-    values: list[Any] = frame.select(_values(name, profile).unique()).collect().to_series().to_list()
-    if (profile.dtype.is_float() and profile.whole) or profile.dtype.is_decimal():
+    """The classes in their order; texts that are the same category, such as `a` and ` a`, are one class."""
+    dtype, column = profile.dtype, pl.col(name)
+    if dtype == pl.Float32:
+        column = column.cast(pl.String).cast(pl.Float64)  # 0.1, and not the float32 that is nearest to it
+    of_row = (category(pl.col(name), dtype).alias("text"), column.alias("value"))
+    found = frame.filter(has_target(name, dtype)).select(of_row).unique().collect()
+    spellings: dict[str, list[Any]] = {}
+    for text, value in found.iter_rows():
+        spellings.setdefault(text, []).append(value)
+    values = [min(same, key=lambda value: (value != text, value)) for text, same in spellings.items()]
+    if (dtype.is_float() and profile.whole) or dtype.is_decimal():
         values = [int(value) if value == int(value) else float(value) for value in values]
-    if isinstance(profile.dtype, pl.Enum):
-        levels = profile.dtype.categories.to_list()
+    if isinstance(dtype, pl.Enum):
+        levels = dtype.categories.to_list()
         return sorted(values, key=levels.index)
     values = sorted(values)
     if len(values) == 2:

@@ -288,7 +288,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         """Sample weights, if the schema has such a column.
 
         Raises:
-            DataError: A weight is null or negative.
+            DataError: A weight is null, infinite or negative.
         """
         column = self.schema.with_role(Role.WEIGHT)
         if column is None:
@@ -296,5 +296,5 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
         wrong = weights.null_count() + int((weights < 0).sum())
         if wrong:
-            raise DataError(f"The weight column {column.name!r} is null or negative in {how_many(wrong, 'row')}.")
+            raise DataError(f"The weight column {column.name!r} is not 0 or more in {how_many(wrong, 'row')}.")
         return weights.cast(pl.Float32).to_numpy(writable=True)

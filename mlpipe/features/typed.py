@@ -58,6 +58,8 @@ def typed(column: Column, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
     expression = pl.col(column.name)
     refuse_nested(column.name, dtype)
     match effective_kind(column):
+        case Kind.CATEGORICAL | Kind.BOOLEAN | Kind.TEXT as kind if isinstance(dtype, pl.Duration):
+            raise DataError(f"Column {column.name!r} is {kind} in the schema, but {dtype} in this table.")
         case Kind.DATE | Kind.DATETIME:
             return timestamp(expression, dtype, column), pl.Datetime("us", column.time_zone)
         case Kind.DURATION:
@@ -167,6 +169,8 @@ def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         stripped = pl.when(stripped != "").then(stripped)
         whole = stripped.cast(pl.Int128, strict=False).cast(pl.String)
         return pl.coalesce(whole, _number_text(stripped.cast(pl.Float64, strict=False)), stripped)
+    if dtype == pl.Float32:
+        expression = expression.cast(pl.String)  # 0.1, and not the float32 that is nearest to it
     if dtype.is_float() or dtype.is_decimal():
         return _number_text(expression.cast(pl.Float64))
     return expression.cast(pl.String)

@@ -105,7 +105,8 @@ def member_loss(
         weight = of_class_B if weight is None else weight * of_class_B
     if weight is None:
         return loss_B.mean()
-    return (loss_B * weight).sum() / weight.sum()
+    # Rows that all count nothing have a loss of 0, and not 0 / 0.
+    return (loss_B * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
 def _pinball(residual_BKO: Tensor, quantiles: tuple[float, ...]) -> Tensor:

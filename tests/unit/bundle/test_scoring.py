@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,56 @@ def test_values_that_cannot_be_read_are_counted(
     assert predictor.predict_file(tmp_path / "in.csv", tmp_path / "out.csv") == 300
     ours = [record.message for record in caplog.records if record.name == "mlpipe.bundle.streaming"]
     assert ours == [f"{tmp_path / 'in.csv'}: 3 values of 'age' could not be read and were taken as missing."]
+
+
+def with_identifier(predictor: Predictor, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the predictor know `order id` by another name."""
+    columns = (replace(column, name=name) if column.name == "order id" else column for column in predictor.schema)
+    monkeypatch.setattr(predictor, "schema", replace(predictor.schema, columns=tuple(columns)))
+
+
+@pytest.mark.parametrize("name", ["prediction", "confidence", "probability_no"])
+def test_an_identifier_called_as_an_answer_gets_a_name_of_its_own(
+    binary: Any,
+    predictor: Predictor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+) -> None:
+    with_identifier(predictor, name, monkeypatch)
+    binary.frame.rename({"order id": name}).write_parquet(tmp_path / "in.parquet")
+    predictor.predict_file(tmp_path / "in.parquet", tmp_path / "out.parquet")
+    out = pl.read_parquet(tmp_path / "out.parquet")
+    assert out.columns == [f"{name}_1", "prediction", "probability_no", "probability_yes", "confidence"]
+    assert out[f"{name}_1"].to_list() == binary.frame["order id"].to_list()
+    assert_frame_equal(out.drop(f"{name}_1"), predictor.predict(binary.frame), abs_tol=1e-5)
+    assert f"The identifier {name!r} is written as '{name}_1'" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("dtype", "ending", "written"),
+    [
+        (pl.List(pl.String), ".csv", False),
+        (pl.List(pl.String), ".ndjson", True),
+        (pl.Binary(), ".csv", False),
+        (pl.Binary(), ".ndjson", False),
+        (pl.Binary(), ".parquet", True),
+        (pl.Duration(), ".csv", False),
+        (pl.Duration(), ".jsonl", True),
+        (pl.Datetime("ns", "Asia/Tokyo"), ".csv", True),
+        (pl.Int128(), ".csv", True),
+        (pl.Decimal(38, 2), ".csv", True),
+    ],
+)
+def test_identifiers_that_a_format_does_not_know_are_refused_before_anything_runs(
+    binary: Any, predictor: Predictor, tmp_path: Path, dtype: pl.DataType, ending: str, written: bool
+) -> None:
+    identifiers = pl.Series("order id", [None] * binary.frame.height, dtype=dtype)
+    binary.frame.with_columns(identifiers).write_parquet(tmp_path / "in.parquet")
+    out = tmp_path / f"out{ending}"
+    if written:
+        assert predictor.predict_file(tmp_path / "in.parquet", out) == 300
+        return
+    with pytest.raises(ConfigError, match=f"'order id' holds .* values, which {ending} files do not; write a .parquet"):
+        predictor.predict_file(tmp_path / "in.parquet", out)

@@ -193,3 +193,57 @@ def test_the_default_preset_sets_nothing(folder: Path) -> None:
 @example("\x85")
 def test_any_column_name_survives_yaml(name: str) -> None:
     assert yaml.safe_load(f"{_scalar(name)}: numeric    # why") == {name: "numeric"}
+
+
+@pytest.mark.parametrize("name", ["1e5", "1.0", "1_000", "yes", "null", "inf", "0x1f", "2024-01-01", "a.b", "=", "~"])
+def test_names_that_could_be_values_survive_the_config_s_parser(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pl.DataFrame({"x": [i * 0.5 for i in range(100)], f"{name}2": [0.5 * i for i in range(100)]}).with_columns(
+        pl.Series(name, [i % 2 for i in range(100)])
+    ).write_parquet("table of one.parquet")
+    for target in (name, f"{name}2"):
+        assert main(["init", "table of one.parquet", "--target", target, "--force"]) == 0
+        data = parse_config(["--config", "table of one.yaml"]).data
+        assert data.target == target
+        assert set(data.columns) == {"x", name, f"{name}2"} - {target}
+
+
+class TestRead:
+    """`--read`: what a config says in `data.read` can be said before there is a config."""
+
+    def test_what_is_said_is_used_and_written_down(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        rows = "".join(f"{'-' if i % 9 == 0 else i * 0.5}|{['jä', 'nein'][i % 2]}\n" for i in range(100))
+        (tmp_path / "t.csv").write_bytes(f"Umsätze\nzahl|größe\n{rows}".encode("latin-1"))
+        said = [*("--read", "encoding=latin-1"), *("--read", "skip_rows=1"), *("--read", "null_values=['-']")]
+        assert main(["init", "t.csv", "--target", "größe", *said]) == 0
+        data = parse_config(["--config", "t.yaml"]).data
+        read = data.read
+        assert (read.encoding, read.skip_rows, read.null_values, read.separator) == ("latin-1", 1, ["-"], "|")
+        schema = load_table(data).schema
+        assert (schema["zahl"].kind.value, schema.task.classes) == ("numeric", ("jä", "nein"))
+
+    def test_it_holds_for_the_list_of_columns_too(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["init", "shop.v2.csv", "--read", "header=false"]) == 2
+        assert "column_1" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("said", "sentence"),
+        [
+            ("encodng=latin-1", "there is no `data.read.encodng`. Did you mean 'encoding'?"),
+            ("header=maybe", "say it as `--read 'header=true'`"),
+            ("header", "say it as `--read 'header=true'`"),
+            ("encoding", "say it as `--read 'encoding=…'`"),
+            ("skip_rows=two", "say it as `--read 'skip_rows=2'`"),
+            ("null_values=a", "say it as `--read 'null_values=[a, b]'`"),
+            ("null_values=[a", "say it as `--read 'null_values=[a, b]'`"),
+            ("dtypes=x", "say it as `--read 'dtypes={a: String}'`"),
+            ("encoding=klingon", "`data.read.encoding` is 'klingon', which Python does not know"),
+        ],
+    )
+    def test_mistakes(self, folder: Path, capsys: pytest.CaptureFixture[str], said: str, sentence: str) -> None:
+        assert main(["init", "shop.v2.csv", "--target", "bought", "--read", said]) == 2
+        assert sentence in capsys.readouterr().err
+        assert not (folder / "shop.yaml").exists()

@@ -114,7 +114,7 @@ class TestAColumnThatSaysTheParts:
             r"There are 4 times in 'when'; 3 folds in time order need at least 5\.",
         ),
         ({}, {}, {"folds": 201}, r"There are 200 rows; 201 folds need at least 201\."),
-        ({"who": ["a", "b"] * 100}, {"group": "who"}, {"folds": 2}, r"'who'.* has 1 different values; 2 parts need"),
+        ({"who": ["a", "b"] * 100}, {"group": "who"}, {"folds": 2}, r"'who'.* has 1 different value; 2 parts need"),
     ],
 )
 def test_too_few_for_so_many_folds(

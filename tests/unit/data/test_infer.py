@@ -6,12 +6,16 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
+from numpy.testing import assert_array_equal
 
-from mlpipe.data.infer import drop_null_targets, infer_schema
+from mlpipe.data.infer import CHOICES, drop_null_targets, infer_schema
 from mlpipe.data.profile import profile_table
 from mlpipe.errors import ConfigError, DataError
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import Kind, Role, Schema, TaskKind
 
 N = 200
@@ -200,15 +204,74 @@ class TestOverrides:
             infer([["red", "green"][i % 2] for i in INDEX], columns=columns)
 
 
+TYPES: dict[str, pl.Series] = {
+    "real": pl.Series([i * 0.7 for i in INDEX]),
+    "whole": pl.Series([i % 9 for i in INDEX]),
+    "decimal": pl.Series([Decimal(i % 50) / 8 for i in INDEX]),
+    "logical": pl.Series([None if i % 3 == 0 else i % 2 == 0 for i in INDEX]),
+    "words": pl.Series([["red", "green"][i % 2] for i in INDEX]),
+    "numbers": pl.Series([str(i % 7) for i in INDEX]),
+    "days": pl.Series([f"2014-10-{1 + i % 28}" for i in INDEX]),
+    "clocks": pl.Series([f"{i % 24}:30" for i in INDEX]),
+    "blanks": pl.Series([" "] * N),
+    "nulls": pl.Series([None] * N, dtype=pl.String),
+    "null": pl.Series([None] * N),
+    "nan": pl.Series([float("nan")] * N),
+    "date": pl.Series([dt.date(2020, 1, 1) + dt.timedelta(i) for i in INDEX]),
+    "datetime": pl.Series([3_600 * 10**9 * i for i in INDEX]).cast(pl.Datetime("ns")),
+    "zone": pl.Series([3_600 * 10**6 * i for i in INDEX]).cast(pl.Datetime("us", "Europe/Berlin")),
+    "duration": pl.Series([dt.timedelta(hours=i) for i in INDEX]),
+    "time": pl.Series([dt.time(i % 24) for i in INDEX]),
+    "category": pl.Series([["red", "green"][i % 2] for i in INDEX], dtype=pl.Categorical),
+    "level": pl.Series([["red", "green"][i % 2] for i in INDEX], dtype=pl.Enum(["red", "green"])),
+    "list": pl.Series([[i] for i in INDEX]),
+    "struct": pl.Series([{"a": i} for i in INDEX]),
+    "binary": pl.Series([b"x"] * N),
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in CHOICES if kind not in ("identifier", "ignore")])
+def test_a_kind_is_refused_or_can_be_fitted(kind: str) -> None:
+    """Every type by every kind: what is not refused here must not fail later."""
+    frame = pl.DataFrame({"other": INDEX, **TYPES, "y": TARGET})
+    columns = {"other": "numeric", **dict.fromkeys(TYPES, "ignore")}
+    for name in TYPES:
+        try:
+            found = infer_schema(frame, "y", columns={name: kind})[name].kind.value
+        except ConfigError as error:
+            found, sentence = "refused", str(error)
+        if found == "refused":
+            assert f"{name!r} cannot be {kind}; in the table it holds" in sentence
+        else:
+            assert found == kind
+            columns[name] = kind
+    schema = infer_schema(frame, "y", columns=columns)
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="never")).fit(frame)
+    arrays = preprocessor.transform(frame)
+    assert np.isfinite(arrays.numeric).all()
+    alone = preprocessor.transform(frame[7])
+    assert_array_equal(alone.numeric[0], arrays.numeric[7])
+    assert_array_equal(alone.categorical[0], arrays.categorical[7])
+
+
 class TestRoles:
     def frame(self) -> pl.DataFrame:
         days = [dt.date(2020, 1, 1) + dt.timedelta(days=i) for i in INDEX]
         return pl.DataFrame(
-            {"day": days, "who": [i % 9 for i in INDEX], "w": [0.5] * N, "part": ["a"] * N, "y": TARGET}
+            {
+                "day": days,
+                "who": [i % 9 for i in INDEX],
+                "w": [0.5] * N,
+                "part": ["a"] * N,
+                "zero": [0] * N,
+                "spans": [dt.timedelta(1)] * N,
+                "lists": [[1]] * N,
+                "y": TARGET,
+            }
         )
 
     def test_columns_with_a_use_are_no_features(self) -> None:
-        frame = self.frame().with_columns(x=pl.Series(INDEX) % 5)
+        frame = self.frame().drop("zero", "spans", "lists").with_columns(x=pl.Series(INDEX) % 5)
         schema = infer_schema(frame, "y", time="day", group="who", weight="w", split="part")
         roles = [column.role for column in schema]
         assert roles == [Role.TIME, Role.GROUP, Role.WEIGHT, Role.SPLIT, Role.TARGET, Role.FEATURE]
@@ -220,13 +283,20 @@ class TestRoles:
             ({"group": "y"}, ConfigError, "`data.group` and `data.target` both name 'y'"),
             ({"time": "who", "group": "who"}, ConfigError, "`data.group` and `data.time` both name 'who'"),
             ({"weight": "part"}, DataError, "`data.weight` names 'part', but in the table it does not hold numbers"),
+            ({"weight": "zero"}, DataError, "`data.weight` names 'zero', but in the table all weights are 0"),
+            ({"group": "spans"}, DataError, "`data.group` names 'spans', but in the table it holds Duration.* values"),
+            ({"split": "lists"}, DataError, "`data.split.column` names 'lists', .* List.* values, by which no rows"),
             ({"time": "part"}, DataError, "`data.time` names 'part', but in the table it is constant"),
-            ({"weight": "w", "time": "day", "group": "who", "split": "part"}, DataError, "no column left as a feature"),
         ],
     )
     def test_refusals(self, roles: dict[str, str], error: type[Exception], sentence: str) -> None:
         with pytest.raises(error, match=sentence):
             infer_schema(self.frame(), "y", **roles)  # type: ignore[arg-type]
+
+    def test_no_feature_is_left(self) -> None:
+        frame = self.frame().drop("zero", "spans", "lists")
+        with pytest.raises(DataError, match="no column left as a feature"):
+            infer_schema(frame, "y", weight="w", time="day", group="who", split="part")
 
 
 class TestTask:
@@ -256,6 +326,13 @@ class TestTask:
             ([10 ** (i % 6) for i in INDEX], TaskKind.REGRESSION, ()),  # few, but far apart
             ([i % 3 / 2 for i in INDEX], TaskKind.REGRESSION, ()),
             ([1, 2, 3, 4, 5], TaskKind.REGRESSION, ()),
+            ([0.5 * i if i else float("inf") for i in INDEX], TaskKind.REGRESSION, ()),
+            ([[0.0, 1.0, float("-inf")][i % 3] for i in INDEX], TaskKind.BINARY, (0, 1)),
+            ([["a", "", "b"][i % 3] for i in INDEX], TaskKind.BINARY, ("a", "b")),
+            ([["a", " a", "b", "b "][i % 4] for i in INDEX], TaskKind.BINARY, ("a", "b")),
+            ([["x", "01", "1", "1.0"][i % 4] for i in INDEX], TaskKind.BINARY, ("1", "x")),
+            (pl.Series([["a", " ", "b"][i % 3] for i in INDEX], dtype=pl.Categorical), TaskKind.BINARY, ("a", "b")),
+            (pl.Series([[0.1, 0.2][i % 2] for i in INDEX], dtype=pl.Float32), TaskKind.BINARY, (0.1, 0.2)),
         ],
     )
     def test_inferred(self, values: Any, kind: TaskKind, classes: tuple[Any, ...]) -> None:
@@ -288,6 +365,8 @@ class TestTask:
             ([1] * N, {}, DataError, "target 'y' in t.csv has the same value in every row"),
             ([None] * N, {}, DataError, "target 'y' in t.csv has no value in any of its 200 rows"),
             ([" "] * N, {}, DataError, "has no value in any"),
+            (["a", " "] * 100, {}, DataError, "target 'y' in t.csv has the same value in every row"),
+            (["a", " a"] * 100, {"task": "multiclass"}, DataError, "has the same value in every row"),
             ([f"w{i}" for i in INDEX], {}, DataError, "has 200 different words in 200 rows; these are no classes"),
             ([[1], [2]] * 100, {}, DataError, r"List\(Int64\) values; a target has one value a row"),
             ([dt.date(2020, 1, 1), dt.date(2021, 1, 1)] * 100, {}, DataError, "Date values; predict a number"),
@@ -307,6 +386,11 @@ class TestTask:
         with pytest.raises(ConfigError, match="has to name one column, or several different ones"):
             infer_schema(pl.DataFrame({"price": [1, 2], "x": [1, 2]}), [])
 
+    @pytest.mark.parametrize("name", ["*", "^x.*$"])
+    def test_names_that_stand_for_several_columns(self, name: str) -> None:
+        with pytest.raises(DataError, match=r"the table: the column name .* is a pattern"):
+            infer_schema(pl.DataFrame({name: [1, 2], "y": [1, 2]}), "y")
+
     def test_empty_table(self) -> None:
         with pytest.raises(DataError, match="the table has no rows"):
             infer_schema(pl.DataFrame({"x": [], "y": []}), "y")
@@ -315,6 +399,9 @@ class TestTask:
 def test_rows_without_a_target_are_dropped_and_counted() -> None:
     frame = pl.DataFrame({"x": [1, 2, 3, 4], "y": [1.0, None, float("nan"), 2.0]})
     kept, dropped = drop_null_targets(frame, infer_schema(frame, "y"))
+    assert (kept["x"].to_list(), dropped) == ([1, 4], 2)
+    frame = pl.DataFrame({"x": [1, 2, 3, 4], "y": [1.5, float("inf"), -1e300, 2.0]})
+    kept, dropped = drop_null_targets(frame, infer_schema(frame, "y", task="regression"))
     assert (kept["x"].to_list(), dropped) == ([1, 4], 2)
     words = pl.DataFrame({"x": [1, 2, 3, 4], "y": ["a", " ", None, "b"]})
     kept, dropped = drop_null_targets(words, infer_schema(words, "y", task="multiclass"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from mlpipe.data.config import DataConfig
 from mlpipe.data.load import Table, load_table, read_source
+from mlpipe.data.read import ReadOptions
 from mlpipe.data.split import SplitConfig
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.schema import Role, TaskKind
@@ -162,6 +164,43 @@ def test_what_was_detected_of_the_first_file_is_said_of_the_later_ones(folder: P
     loaded = load(train="train.csv", test="test.csv")
     assert (loaded.read.format, loaded.read.separator, loaded.read.header) == ("csv", ";", True)
     assert loaded.frames["test"]["x"].to_list() == pytest.approx(table(50, 1)["x"].to_list())
+
+
+@pytest.mark.parametrize("method", ["write_parquet", "write_ndjson", "write_ipc"])
+@pytest.mark.parametrize("said", [None, "csv"])
+def test_a_later_file_may_be_of_another_format(folder: Path, method: str, said: str | None) -> None:
+    """Also where the config of `mlpipe init` says the training file's."""
+    getattr(table(50, 2), method)("test.other")
+    loaded = load(train="train.csv", test="test.other", read=ReadOptions(format=said))
+    assert loaded.frames["test"]["x"].to_list() == pytest.approx(table(50, 2)["x"].to_list())
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"x": [[1.5]] * 50}, r"test.parquet: Column 'x' holds List\(Float64\) values"),
+        ({"x": [dt.date(2020, 1, 1)] * 50}, "test.parquet: Column 'x' is a number in the schema, but Date"),
+        ({"color": [dt.timedelta(1)] * 50}, "test.parquet: Column 'color' is categorical in the schema, but Duration"),
+    ],
+)
+def test_a_column_that_is_of_another_kind_in_a_later_file_is_named(
+    folder: Path, values: dict[str, Any], sentence: str
+) -> None:
+    table(50, 2).with_columns(**{name: pl.Series(list_) for name, list_ in values.items()}).write_parquet(
+        "test.parquet"
+    )
+    with pytest.raises(DataError, match=sentence):
+        load(train="train.csv", test="test.parquet")
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_part_of_which_no_row_counts_is_refused(folder: Path, part: str) -> None:
+    for name in ("train", "validation", "test"):
+        frame = pl.read_csv(f"{name}.csv")
+        weights = [0.0 if name == part else float(i % 2) for i in range(frame.height)]
+        frame.with_columns(w=pl.Series(weights)).write_csv(f"{name}.csv")
+    with pytest.raises(DataError, match="all weights"):
+        load(train="train.csv", validation="validation.csv", test="test.csv", weight="w")
 
 
 def test_warnings_of_the_guards_pass_through(folder: Path) -> None:

@@ -178,6 +178,20 @@ class TestText:
         assert detect_options(path).decimal_comma is True
         assert read(write(tmp_path, "x;y\n1.5;a, b\n2;b\n"))["x"].to_list() == [1.5, 2.0]
 
+    @pytest.mark.parametrize(
+        ("cells", "values"),
+        [
+            (["0,125", "1,500", "2"], [0.125, 1.5, 2.0]),
+            (["1500,125", "-1,500", "2"], [1500.125, -1.5, 2.0]),
+            (["NA", "1,5", "2"], [None, 1.5, 2.0]),
+            (["1,5e-05", "-2,5E+3", "3"], [1.5e-5, -2500.0, 3.0]),
+            (["1,500", "2,250", "300"], ["1,500", "2,250", "300"]),  # may be thousands
+        ],
+    )
+    def test_three_digits_behind_a_comma(self, tmp_path: Path, cells: list[str], values: list[object]) -> None:
+        rows = "".join(f"{cell};a\n" for cell in cells)
+        assert read(write(tmp_path, f"x;y\n{rows}"))["x"].to_list() == values
+
     def test_quotes_as_they_are(self, tmp_path: Path) -> None:
         path = write(tmp_path, 'a,b\n5" pipe,2\n6" pipe,3\n7 pipe,1\n8" pipe,2\n')
         assert read(path, quote="")["a"][0] == '5" pipe'
@@ -266,6 +280,8 @@ class TestRefusals:
             (b"a,b\n", r"has a header \(a, b\) but no rows"),
             (b"a,b\n\n\n", "has a header .* but no rows"),
             (b"a,a,b\n1,2,3\n", "name 'a' stands 2 times in the header"),
+            (b"*,b\n1,2\n", r"the column name '\*' is a pattern .*`data.read.columns`"),
+            (b"a,^a.*$\n1,2\n", r"the column name '\^a\.\*\$' is a pattern"),
             (b"a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 fields, but there are 2 columns"),
             (b"a,b,c\n1,2,3\n3,4,5\n6,7\n", "line 4 has 2 fields, but there are 3 columns"),
             (b"Sales of May\na,b,c\n1,2,3\n3,4,5\n", "line 1 has 1 field, but most lines have 3; .*skip_rows: 1"),
@@ -301,7 +317,7 @@ class TestRefusals:
         cut = (tmp_path / "t.parquet").read_bytes()[:-20]
         with pytest.raises(DataError, match=r"t.parquet is damaged or cut short"):
             read(write(tmp_path, cut, "t.parquet"))
-        with pytest.raises(DataError, match=r"t.ndjson is damaged or cut short"):
+        with pytest.raises(DataError, match=r"t.ndjson: line 2 is no JSON \(Expecting ',' delimiter"):
             read(write(tmp_path, '{"a": 1}\n{"a": 1', "t.ndjson"))
 
     def test_empty_parquet(self, tmp_path: Path) -> None:

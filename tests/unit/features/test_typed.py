@@ -59,6 +59,12 @@ def test_canonical_text_is_its_own_canonical_text() -> None:
     assert apply(category, once) == once
 
 
+def test_a_category_stored_in_32_bits_is_the_number_that_was_written() -> None:
+    values = [0.1, 3.0, -2.5e-7, 16777216.0, float("nan"), float("inf"), None]
+    narrow = apply(category, pl.Series(values, dtype=pl.Float32))
+    assert narrow == apply(category, values) == ["0.1", "3", "-2.5e-7", "16777216", None, None, None]
+
+
 def test_words_for_true_and_false() -> None:
     words = ["TRUE", "t", "Yes", "y", "on", "1", "1.0", "false", "F", "NO", "n", "off", "0", "maybe", "2", ""]
     assert apply(boolean, words) == ["true"] * 7 + ["false"] * 6 + ["maybe", "2", None]

@@ -169,3 +169,14 @@ def test_a_label_s_weight_is_that_of_its_positive_rows() -> None:
     expected = -(weight.double() * y * p.log() + (1 - y) * (1 - p).log()).mean()
     found = member_loss(logits, target, TaskKind.MULTILABEL, class_weight=weight)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", TaskKind)
+def test_rows_that_all_count_nothing_have_no_loss_and_no_gradient(kind: TaskKind) -> None:
+    many = kind in (TaskKind.MULTICLASS, TaskKind.MULTILABEL)
+    logits = torch.randn(3, 2, 4 if many else 1, requires_grad=True)
+    target = torch.ones(3, 4) if kind is TaskKind.MULTILABEL else torch.tensor([0, 1, 1])
+    loss = member_loss(logits, target, kind, torch.zeros(3))
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.item() == 0
+    assert not gradient.any()
