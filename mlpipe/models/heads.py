@@ -71,7 +71,7 @@ def member_loss(
         target: As in `Arrays.target`: class ids (B,) for binary and multiclass, 0 and 1 (B, O) for multilabel,
             standardised values (B,) for regression.
         kind: Cross-entropy for the three classifications; squared error for regression, or the pinball loss.
-        weight: Sample weights (B,); the mean over rows is weighted by them.
+        weight: Sample weights (B,); the mean over rows is weighted by them, and 0 if all of them are 0.
         label_smoothing: Share of the target's mass spread evenly over the classes; ignored for regression.
         class_weight: (C,) what rows count by their class, times their sample weight. Multilabel: (O,) what rows that
             have a label count in its loss.
@@ -105,7 +105,7 @@ def member_loss(
         weight = of_class_B if weight is None else weight * of_class_B
     if weight is None:
         return loss_B.mean()
-    return (loss_B * weight).sum() / weight.sum()
+    return (loss_B * weight).sum() / weight.sum().clamp_min(torch.finfo(loss_B.dtype).tiny)
 
 
 def _pinball(residual_BKO: Tensor, quantiles: tuple[float, ...]) -> Tensor:
