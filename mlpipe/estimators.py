@@ -26,7 +26,7 @@ from mlpipe.bundle.ensemble import read_contents
 from mlpipe.bundle.format import write_bundle
 from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
-from mlpipe.data.frames import as_polars, has_names, with_targets
+from mlpipe.data.frames import as_polars, distinct_labels, has_names, seed_of, with_targets
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import PARTS, Part
 from mlpipe.data.split import SplitConfig, split_rows
@@ -55,7 +55,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         columns: Kind by column name, where the inferred one is not wanted.
         validation_fraction: Share of the rows kept for early stopping and calibration.
         batch_size: Rows per step; None: by the number of rows.
-        random_state: Seed of the split, the weights, the order of the rows and dropout.
+        random_state: Seed of the split, the weights, the order of the rows and dropout; None: another each time.
     """
 
     _task: ClassVar[str | None] = None
@@ -70,7 +70,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         columns: Mapping[str, str] | None = None,
         validation_fraction: float = 0.15,
         batch_size: int | None = None,
-        random_state: int = 0,
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.model = model
         self.training = training
@@ -111,12 +111,11 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             weight=weight,
             source="X",
         )
-        split = split_rows(
-            frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=self.random_state)
-        )
+        seed = seed_of(self.random_state)
+        split = split_rows(frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=seed))
         frames: dict[Part, pl.DataFrame] = {part: frame[getattr(split, part)] for part in PARTS}
         data = TabularDataModule(
-            schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=self.random_state
+            schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=seed
         )
         config = TransformerConfig.from_dict(dict(self.model or {}))
         with tempfile.TemporaryDirectory() as folder:
@@ -126,7 +125,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
                 TrainingConfig(**(self.training or {})),
                 {**DEFAULTS, **(self.trainer or {})},
                 checkpoints=Path(folder),
-                seed=self.random_state,
+                seed=seed,
             )
         self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
         self.sample_row_ = json_row(frames["validation"], schema)
@@ -207,7 +206,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             del self.feature_names_in_
 
     def _classification_task(self, y: Any) -> str:
-        return "binary" if len(np.unique(np.asarray(y))) <= 2 else "multiclass"
+        return "binary" if len(distinct_labels(y)) <= 2 else "multiclass"
 
     def _check_task(self) -> None:
         raise NotImplementedError  # each estimator knows its own tasks
@@ -232,7 +231,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """See `_TransformerEstimator.fit`; `y` holds labels of one type: strings, whole numbers or booleans."""
         super().fit(X, y, sample_weight)
-        self.classes_ = np.unique(np.asarray(y))
+        self.classes_ = distinct_labels(y)
         return self
 
     def predict_proba(self, X: Any) -> Values:

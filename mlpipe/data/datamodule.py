@@ -13,7 +13,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.data.batches import TensorBatches
 from mlpipe.data.config import default_batch_size
 from mlpipe.data.load import PARTS, Part
-from mlpipe.errors import ConfigError, how_many
+from mlpipe.errors import ConfigError, DataError, how_many
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import InputSpec, Schema
@@ -35,6 +35,9 @@ class TabularDataModule(L.LightningDataModule):
         eval_batch_size: Rows per step when nothing is learnt.
         seed: Decides the order of the rows, together with the epoch.
 
+    Raises:
+        ConfigError: A batch would have no row.
+
     Shape:
         Batches are `mlpipe.data.batches.Batch`: numeric (B, F), missing (B, F), categorical (B, C), target (B,).
     """
@@ -50,21 +53,30 @@ class TabularDataModule(L.LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if batch_size is not None and batch_size < 1:
+            raise ConfigError(f"`batch_size` is {batch_size}; it has to be at least 1.")
         self.schema = schema
         self.frames = frames
         self.preprocessor = Preprocessor(schema, features or FeaturesConfig())
-        self.batch_size = batch_size or default_batch_size(len(frames["train"]))
+        self.batch_size = default_batch_size(len(frames["train"])) if batch_size is None else batch_size
         self.eval_batch_size = eval_batch_size
         self.seed = seed
         self.arrays: dict[Part, Arrays] = {}
 
     def setup(self, stage: str | None = None) -> None:
-        """Fit on the training rows, transform all parts; the second call does nothing."""
+        """Fit on the training rows, transform all parts; the second call does nothing.
+
+        Raises:
+            DataError: The rows are not what they have to be, or have no weight.
+        """
         if self.arrays:
             return
         arrays: dict[Part, Arrays] = {"train": self.preprocessor.fit_arrays(self.frames["train"])}
         for part in PARTS[1:]:
             arrays[part] = self.preprocessor.transform(self.frames[part], with_target=True)
+        for part, values in arrays.items():
+            if values.weight is not None and len(values) and not values.weight.any():
+                raise DataError(f"All {how_many(len(values), f'{part} row')} have a weight of 0; none of them counts.")
         self.arrays = arrays
 
     @property

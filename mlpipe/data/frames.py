@@ -1,4 +1,4 @@
-"""Tables that a program holds already, of whichever library, as Polars frames; the estimators' way in."""
+"""What a program holds already, tables of whichever library, labels and seeds, in our forms; the estimators' way in."""
 
 from __future__ import annotations
 
@@ -7,24 +7,32 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
+from sklearn.utils import check_random_state
 
-from mlpipe.errors import DataError, how_many
+from mlpipe.errors import ConfigError, DataError, how_many
 
 
 def as_polars(X: Any) -> pl.DataFrame:
     """A table of any of the supported types as a Polars frame; an array's columns are x0, x1, ….
 
     Raises:
-        DataError: It is none of those types, or not two-dimensional.
+        DataError: It is none of those types, not two-dimensional, or has two columns of one name.
     """
     if isinstance(X, pl.LazyFrame):
         return X.collect()
     if isinstance(X, pl.DataFrame):
         return X
     if type(X).__module__.partition(".")[0] == "pandas" and has_names(X):
-        frame: pl.DataFrame = pl.from_pandas(X.rename(columns=str))
+        named = X.rename(columns=str)
+        if not named.columns.is_unique:
+            twice = named.columns[named.columns.duplicated()][0]
+            raise DataError(f"X has two columns called {twice!r}; each needs a name of its own.")
+        frame: pl.DataFrame = pl.from_pandas(named)
         return frame
+    if hasattr(X, "toarray"):  # of SciPy
+        raise DataError("X is a sparse matrix; its columns are read as a dense one: give `X.toarray()`.")
     values = np.asarray(X)
     if values.ndim != 2:
         raise DataError(f"X has the shape {values.shape}; it has to be a table: rows by columns.")
@@ -71,6 +79,38 @@ def with_targets(frame: pl.DataFrame, y: Any, sample_weight: Any = None) -> tupl
             f"y has no value in {nulls:,} of its {how_many(len(frame), 'row')}; leave these out of X and y."
         )
     return frame, names[0], names[1] if len(names) > 1 else None
+
+
+def distinct_labels(y: Any) -> npt.NDArray[Any]:
+    """The labels that there are, in ascending order.
+
+    Args:
+        y: (T,) array, list or Series.
+
+    Raises:
+        DataError: They have no order, being of several types.
+    """
+    labels = np.asarray(y)
+    try:
+        return np.unique(labels)
+    except TypeError as error:
+        types = sorted({type(label).__name__ for label in labels.ravel().tolist()})
+        raise DataError(
+            f"y holds labels of several types ({', '.join(types)}); make them all strings, numbers or booleans."
+        ) from error
+
+
+def seed_of(random_state: Any) -> int:
+    """The seed that scikit-learn's `random_state` stands for: a number itself, a generator's next, or null any.
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+        return int(random_state)
+    if random_state is not None and not isinstance(random_state, np.random.RandomState):
+        raise ConfigError(f"`random_state` is {random_state!r}; it has to be a whole number, a RandomState or None.")
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 def _new_name(values: Any, default: str, taken: Sequence[str]) -> str:

@@ -45,6 +45,7 @@ from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
+from mlpipe.training.trainer_group import check_trainer, trainer_errors
 
 logger = logging.getLogger(__name__)
 
@@ -101,11 +102,13 @@ def train(
         resume: Go on from `last.ckpt`.
 
     Raises:
-        ConfigError: There is nothing to resume from, or a key of the recipe is of another task or table.
+        ConfigError: There is nothing to resume from, a key of the recipe is of another task or table, or the Trainer
+            cannot train by its settings.
         TrainingError: The loss is not finite.
         SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
     keep_freed_memory()
+    check_trainer(trainer)
     check_recipe(training, data.schema.task)
     data.setup("fit")
     codec = data.preprocessor.target_
@@ -197,16 +200,6 @@ def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -
         in_full = batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
         done = how_many(completed + in_full, "epoch")
         raise ConfigError(f"The run has done {done} already; raise `trainer.max_epochs` above that to go on.")
-
-
-@contextmanager
-def trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config."""
-    try:
-        yield
-    except kinds as error:
-        sentence = " ".join(str(error).split("\n")[0].split())
-        raise ConfigError(f"`trainer`: {sentence}") from error
 
 
 def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, checkpoint: Path | None) -> bool:

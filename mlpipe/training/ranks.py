@@ -23,8 +23,9 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch.distributed.rendezvous import rendezvous
 
 from mlpipe.errors import ConfigError
-from mlpipe.training.loop import quiet_lightning, trainer_errors
+from mlpipe.training.loop import quiet_lightning
 from mlpipe.training.rundir import unique_name
+from mlpipe.training.trainer_group import trainer_errors
 
 #: By this variable the processes that the Trainer starts learn of the first one's run directory. It is none of the
 #: user's, so it does not begin like those of the config.

@@ -205,6 +205,11 @@ def test_random_state_decides(fitted: TransformerClassifier) -> None:
     assert not np.array_equal(other.predict_proba(X), fitted.predict_proba(X))
 
 
+def test_without_a_random_state_each_fit_is_another() -> None:
+    answers = [classifier(random_state=None).fit(X, POSITIVE).predict_proba(X) for _ in range(2)]
+    assert not np.allclose(*answers)
+
+
 def test_parameters_are_scikit_learns(fitted: TransformerClassifier) -> None:
     copy = clone(fitted)
     assert copy.get_params() == fitted.get_params()
@@ -260,7 +265,13 @@ class TestMistakes:
                 regressor().predict(X)
 
     @pytest.mark.parametrize(
-        ("group", "key", "right"), [("model", "widht", "width"), ("training", "lrr", "lr"), ("features", "bin", "bins")]
+        ("group", "key", "right"),
+        [
+            ("model", "widht", "width"),
+            ("training", "lrr", "lr"),
+            ("features", "bin", "bins"),
+            ("trainer", "max_epoch", "max_epochs"),
+        ],
     )
     def test_a_key_that_does_not_exist(self, group: str, key: str, right: str) -> None:
         with pytest.raises(MlpipeError, match=f"{key}.* Did you mean '{right}'"):

@@ -133,3 +133,15 @@ def test_a_label_that_training_has_not_seen_is_an_error() -> None:
     wrong = FRAMES["test"].with_columns(y=pl.lit("maybe"))
     with pytest.raises(DataError, match="label 'maybe' in the target column 'y'"):
         module({**FRAMES, "test": wrong}).setup()
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_part_in_which_no_row_counts_is_refused(part: str) -> None:
+    data = module({**FRAMES, part: FRAMES[part].with_columns(w=pl.lit(0))})
+    with pytest.raises(DataError, match=rf"All {FRAMES[part].height} {part} rows have a weight of 0"):
+        data.setup()
+
+
+def test_a_batch_has_a_row_at_least() -> None:
+    with pytest.raises(ConfigError, match="`batch_size` is 0; it has to be at least 1"):
+        module(batch_size=0)

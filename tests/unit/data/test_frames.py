@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from scipy.sparse import csr_matrix
 
-from mlpipe.data.frames import as_polars, with_targets
-from mlpipe.errors import DataError
+from mlpipe.data.frames import as_polars, distinct_labels, seed_of, with_targets
+from mlpipe.errors import ConfigError, DataError
 
 FRAME = pl.DataFrame({"size": [1.0, 2.0, 3.0], "target": ["a", "b", "c"]})
 VALUES = [10, 20, 30]
@@ -58,3 +60,32 @@ def test_weights_have_a_name_of_their_own() -> None:
 def test_what_does_not_fit_together_is_refused(arguments: tuple[Any, ...], sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         with_targets(FRAME, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("X", "sentence"),
+    [
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "X has two columns called 'a'"),
+        (pd.DataFrame([[1, 2]], columns=[1, "1"]), "X has two columns called '1'"),
+        (csr_matrix(np.eye(2)), r"X is a sparse matrix; .*`X\.toarray\(\)`"),
+    ],
+)
+def test_what_is_no_table_of_ours_is_refused(X: Any, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        as_polars(X)
+
+
+def test_labels_in_order() -> None:
+    assert distinct_labels(pd.Series(["b", "a", "b"])).tolist() == ["a", "b"]
+    with pytest.raises(DataError, match=r"labels of several types \(int, str\)"):
+        distinct_labels(np.array([1, "a"], dtype=object))
+
+
+def test_a_random_state_is_what_scikit_learn_takes() -> None:
+    assert seed_of(7) == seed_of(np.int64(7)) == 7
+    assert seed_of(np.random.RandomState(0)) == seed_of(np.random.RandomState(0))
+    state = np.random.RandomState(0)
+    assert seed_of(state) != seed_of(state)
+    assert 0 <= seed_of(None) < 2**31
+    with pytest.raises(ConfigError, match="`random_state` is 'one'"):
+        seed_of("one")
