@@ -189,40 +189,47 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         text = canonical(values)
         return _with_special(find(text), text)
 
-    tables: dict[pl.DataType, Ids] = {}
+    tables: dict[pl.DataType, tuple[int, Ids]] = {}
 
     def lookup(values: pl.Series) -> pl.Series:
-        codes = _codes(values) if len(values) > FEW_ROWS else None
-        if codes is None:
+        coded = _codes(values) if len(values) > FEW_ROWS else None
+        if coded is None:
             return find_all(values)
-        table = tables.get(values.dtype, np.zeros(0, dtype=np.int32))
+        first, codes = coded
+        # The next block of rows has the same codes, or most of them.
+        known_first, table = tables.get(values.dtype, (first, np.zeros(0, dtype=np.int32)))
+        if known_first != first:
+            table = np.zeros(0, dtype=np.int32)
         table = np.concatenate((table, np.zeros(max(0, int(codes.max()) + 1 - len(table)), dtype=np.int32)))
         found = table.take(codes)
-        if not found.all():
-            # Each distinct value that is new is looked up once, where it stands last.
+        while not found.all():
+            # Each value that is new is looked up once, where it stands last among the first that are not known.
+            missed = np.flatnonzero(found == 0)[:MOST_CODES]
             last = np.full(len(table), -1)
-            last[codes] = np.arange(len(codes))
-            new = last[(table == 0) & (last >= 0)]
+            last[codes[missed]] = missed
+            new = last[last >= 0]
             table[codes[new]] = find_all(values.gather(new)).to_numpy()
             found = table.take(codes)
-        if not values.dtype.is_integer():
-            # A type has the same codes in the next block of rows.
-            tables[values.dtype] = table
+        tables[values.dtype] = first, table
         return pl.Series(values.name, found)
 
     return lookup
 
 
-def _codes(values: pl.Series) -> npt.NDArray[np.integer[Any]] | None:
-    """Small whole numbers, the same for the same value, 0 for null; None for a type or range that has none."""
+def _codes(values: pl.Series) -> tuple[int, npt.NDArray[np.integer[Any]]] | None:
+    """Small whole numbers, 0 for null; None for a type or range that has none.
+
+    Returns:
+        What stands for 1, and the numbers; the same number for the same value wherever the first is the same.
+    """
     if isinstance(values.dtype, pl.Categorical | pl.Enum):
-        counted = values.to_physical().cast(pl.UInt32) + 1
-    elif (first := _smallest(values)) is not None:
-        counted = values.cast(pl.Int64) - (first - 1)
-    else:
+        return 0, (values.to_physical().cast(pl.UInt32) + 1).fill_null(0).to_numpy()
+    smallest = _smallest(values)
+    if smallest is None:
         return None
-    codes: npt.NDArray[np.integer[Any]] = counted.fill_null(0).to_numpy()
-    return codes
+    # Blocks of rows whose smallest numbers differ have the same first one, or few have not.
+    first = smallest // MOST_CODES * MOST_CODES
+    return first, (values.cast(pl.Int64) - (first - 1)).fill_null(0).to_numpy()
 
 
 def _smallest(values: pl.Series) -> int | None:

@@ -5,7 +5,7 @@ Seconds since the earliest training row, counted in UTC, and calendar parts as t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,10 +21,10 @@ from mlpipe.features.typed import timestamp
 from mlpipe.schema import FIRST_CATEGORY_ID, NULL_ID, UNSEEN_ID, Column, Kind
 
 MICROS_PER_DAY = 86_400_000_000
-#: From so many rows on, days are looked up in a calendar of all days between the first and the last.
+#: From so many rows on, a part is looked up among those of all days (hours, minutes) between the first and the last.
 MANY_ROWS = 4_096
 #: Unless these are more than so many.
-MOST_DAYS = 65_536
+MOST_UNITS = 65_536
 #: Microseconds in one unit of the clock, and how many units there are.
 _CLOCK = {"hour": (3_600_000_000, 24), "minute": (60_000_000, 60)}
 
@@ -110,42 +110,65 @@ class DatetimeParts(ColumnTransformer):
         made = []
         for part, (mean, scale) in state["numbers"].items():
             if part == "elapsed":
-                raw = (prepared.dt.timestamp("us") - state["origin"]).cast(pl.Float64)
+                made.append(_score((prepared.dt.timestamp("us") - state["origin"]).cast(pl.Float64), mean, scale))
             else:
-                raw = _part(prepared, part, zoned=zoned).cast(pl.Float64)
-            made.append(((raw - mean) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE))
-        made += [_ids(_part(prepared, part, zoned=zoned), values) for part, values in state["categories"].items()]
+                score = _score(pl.col("v").cast(pl.Float64), mean, scale)
+                made.append(_feature(prepared, part, score, pl.Float64(), zoned=zoned))
+        for part, values in state["categories"].items():
+            made.append(_feature(prepared, part, _ids(pl.col("v"), values), pl.Int32(), zoned=zoned))
         return made
 
     def _times(self, name: str, value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         return timestamp(value, dtype, Column(name, Kind.DATETIME, time_zone=self.time_zone))
 
 
+def _score(raw: pl.Expr, mean: float, scale: float) -> pl.Expr:
+    return ((raw - mean) * (1 / scale)).clip(-LARGEST_SCORE, LARGEST_SCORE)
+
+
 def _part(times: pl.Expr, part: str, *, zoned: bool) -> pl.Expr:
     """A calendar part of times with or without a zone, Int32."""
+    return _feature(times, part, pl.col("v"), pl.Int32(), zoned=zoned)
+
+
+def _feature(times: pl.Expr, part: str, made: pl.Expr, dtype: pl.DataType, *, zoned: bool) -> pl.Expr:
+    """What is made of a calendar part of times with or without a zone.
+
+    Args:
+        times: The times.
+        part: The part.
+        made: From the part `v`, Int32, elementwise.
+        dtype: Of what is made.
+        zoned: Whether the times have a zone.
+    """
     method = {"day_of_year": "ordinal_day"}.get(part, part)
-    if zoned:
-        local: pl.Expr = getattr(times.dt, method)()
-        return local.cast(pl.Int32)
-    return times.map_batches(partial(_naive_part, method=method), return_dtype=pl.Int32, is_elementwise=True)
+
+    def compute(values: pl.Series) -> pl.Series:
+        counted: pl.Series = getattr(values.dt, method)()
+        return counted.cast(pl.Int32).to_frame("v").select(made).to_series()
+
+    shared = compute if zoned else partial(_shared, compute, _CLOCK.get(method, (MICROS_PER_DAY, 0))[0])
+    return times.map_batches(shared, return_dtype=dtype, is_elementwise=True)
 
 
-def _naive_part(times: pl.Series, method: str) -> pl.Series:
-    """A calendar part of times without a zone. Many rows share few days: the calendar is asked once for each day."""
-    if len(times) >= MANY_ROWS:
-        micros = times.dt.timestamp("us")
-        if method in _CLOCK:
-            unit, cycle = _CLOCK[method]
-            return (micros // unit % cycle).cast(pl.Int32)
-        days = (micros // MICROS_PER_DAY).fill_null(0).to_numpy()
-        first, last = int(days.min()), int(days.max())
-        if last - first < MOST_DAYS:
-            calendar = pl.Series(np.arange(first, last + 1, dtype=np.int32)).cast(pl.Date)
-            parts = getattr(calendar.dt, method)().cast(pl.Int32).to_numpy()
-            found = pl.Series(times.name, parts.take(days - first))
-            return found.set(times.is_null(), None) if times.null_count() else found
-    counted: pl.Series = getattr(times.dt, method)()
-    return counted.cast(pl.Int32)
+def _shared(compute: Callable[[pl.Series], pl.Series], unit: int, times: pl.Series) -> pl.Series:
+    """An elementwise function of the days (hours, minutes) of naive times; many rows share few of them.
+
+    Args:
+        compute: The function.
+        unit: Microseconds in a day (an hour, a minute).
+        times: Without a zone.
+    """
+    micros = times.dt.timestamp("us")
+    earliest = micros.min()
+    if len(times) >= MANY_ROWS and earliest is not None:
+        units = micros.fill_null(earliest).to_numpy() // unit
+        first, last = int(units.min()), int(units.max())
+        if last - first < MOST_UNITS:
+            calendar = pl.Series(np.arange(first, last + 1) * unit).cast(times.dtype)
+            found = pl.Series(times.name, compute(calendar).to_numpy().take(units - first))
+            return found.set(times.is_null(), compute(times.clear(1))[0]) if times.null_count() else found
+    return compute(times)
 
 
 def _ids(counted: pl.Expr, known: Sequence[int]) -> pl.Expr:

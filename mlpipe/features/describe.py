@@ -19,7 +19,7 @@ from mlpipe.features.categorical import CategoryEncoder
 from mlpipe.features.datetimes import DatetimeParts
 from mlpipe.features.statistics import Statistics, TableStatistics
 from mlpipe.features.target import label_text
-from mlpipe.features.typed import effective_kind, number, typed
+from mlpipe.features.typed import LARGEST_NUMBER, effective_kind, number, typed
 from mlpipe.schema import (
     FIRST_CATEGORY_ID,
     NULL_ID,
@@ -57,22 +57,13 @@ def describe_features(
         schema: What the columns are.
         transformers: The fitted ones, by column.
     """
-    numbers = {column.name: _number(column, frame) for column in schema.features if _is_number(column)}
-    ends = frame.select(
-        expression.alias(f"{end}{index}")
-        for index, column in enumerate(numbers.values())
-        for end, expression in (("low", column.min()), ("high", column.max()))
-    )
-    ranges = {}
-    for index, name in enumerate(numbers):
-        low, high = (ends[f"{end}{index}"].item() for end in ("low", "high"))
-        if low is not None:
-            ranges[name] = (low + 0.0, high + 0.0)
+    columns = [column for column in schema.features if _is_number(column)]
+    numbers = {column.name: _number(column, sample) for column in columns}
     times = {f"{column.name}.elapsed": _seconds(column, sample) for column in schema.features if _is_time(column)}
-    columns = sample.select(column.alias(name) for name, column in (numbers | times).items())
-    raw = {name: columns[name].fill_null(float("nan")).to_numpy() for name in columns.columns}
+    chosen = sample.select(column.alias(name) for name, column in (numbers | times).items())
+    raw = {name: chosen[name].fill_null(float("nan")).to_numpy() for name in chosen.columns}
     raw |= _calendar_parts(arrays, spec, transformers)
-    return Statistics(TableStatistics.of(arrays, spec, _words(transformers), raw, times), ranges)
+    return Statistics(TableStatistics.of(arrays, spec, _words(transformers), raw, times), _ranges(columns, frame))
 
 
 def describe_answers(values_TO: npt.NDArray[np.floating[Any]], task: Task, threshold: float = EVEN) -> TableStatistics:
@@ -140,6 +131,33 @@ def _is_number(column: Column) -> bool:
 
 def _is_time(column: Column) -> bool:
     return effective_kind(column) in (Kind.DATE, Kind.DATETIME)
+
+
+def _ranges(columns: Sequence[Column], frame: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """The least and the greatest number of raw columns; those without any are left out.
+
+    To ask each value whether it is a number takes many times as long as to find the ends of the values as they stand,
+    which are those of the numbers unless an infinite or unreadable one is among them.
+    """
+    asis = {column.name: typed(column, frame.schema[column.name]) for column in columns}
+    found = _ends({name: value for name, (value, dtype) in asis.items() if dtype.is_numeric()}, frame)
+    ranges = {
+        name: (low, high) for name, (low, high) in found.items() if -LARGEST_NUMBER <= low <= high <= LARGEST_NUMBER
+    }
+    rest = {name: number(*asis[name]) for name in asis if name not in ranges}
+    ranges |= _ends(rest, frame)
+    return {name: ranges[name] for name in asis if name in ranges}
+
+
+def _ends(values: Mapping[str, pl.Expr], frame: pl.DataFrame) -> dict[str, tuple[float, float]]:
+    """The least and the greatest of some values, NaN aside; those that are all null are left out."""
+    ends = frame.select(
+        expression.cast(pl.Float64).alias(f"{end}{index}")
+        for index, value in enumerate(values.values())
+        for end, expression in (("low", value.min()), ("high", value.max()))
+    )
+    pairs = [(ends[f"low{index}"].item(), ends[f"high{index}"].item()) for index in range(len(values))]
+    return {name: (low + 0.0, high + 0.0) for name, (low, high) in zip(values, pairs, strict=True) if low is not None}
 
 
 def _number(column: Column, frame: pl.DataFrame) -> pl.Expr:

@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlpipe.features import datetimes
 from mlpipe.features.config import DATETIME_PARTS
 from mlpipe.features.datetimes import DatetimeParts
 
@@ -80,3 +81,21 @@ def test_one_row_at_a_time_gives_the_same_bits(zone: str | None) -> None:
     parts = DatetimeParts(DATETIME_PARTS, zone).fit(frame)
     alone = pl.concat([parts.transform(frame[index]) for index in range(frame.height)])
     assert parts.transform(frame).equals(alone)
+
+
+@pytest.mark.parametrize("span", [2**50, 2**44, 10**9], ids=["decades", "months", "minutes"])
+@pytest.mark.parametrize("nulls", [0, 7])
+def test_many_rows_that_share_days_and_hours_give_the_same_bits(
+    span: int, nulls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = np.random.default_rng(0).integers(-span, span, size=300).tolist()
+    frame = pl.DataFrame({"t": pl.Series([*stamps, *[None] * nulls]).cast(pl.Datetime("us"))}).sample(
+        fraction=1.0, shuffle=True, seed=1
+    )
+    parts = DatetimeParts(DATETIME_PARTS).fit(frame)
+    few = parts.transform(frame)
+    monkeypatch.setattr(datetimes, "MANY_ROWS", 1)
+    assert parts.transform(frame).equals(few)
+    assert DatetimeParts(DATETIME_PARTS).fit(frame).to_dict() == parts.to_dict()
+    assert parts.transform(frame.clear()).is_empty()
+    assert parts.transform(frame.filter(pl.col("t").is_null())).equals(few.filter(frame["t"].is_null()))

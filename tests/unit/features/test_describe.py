@@ -160,6 +160,13 @@ def test_numbers_beyond_float64_have_a_range_all_the_same() -> None:
     json.dumps(statistics.to_dict(), allow_nan=False)
 
 
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), float("-inf"), 1e300, None])
+@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.String])
+def test_values_that_are_no_numbers_are_outside_of_the_range(odd: float | None, dtype: pl.DataType) -> None:
+    income = pl.Series("income", [odd, -3.0, *[0.5] * (ROWS - 3), 7.0]).cast(dtype)
+    assert statistics_of(table().with_columns(income)).range("income") == (-3.0, 7.0)
+
+
 @pytest.mark.parametrize(
     ("task", "values", "names", "shares"),
     [

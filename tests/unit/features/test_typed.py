@@ -112,6 +112,16 @@ def test_each_iso_text_is_read_by_one_format(format_: str) -> None:
     assert readers == [format_] == [iso_format(text)]
 
 
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin"])
+def test_utc_and_offsets_are_the_same_moments_whichever_comes_first(zone: str | None) -> None:
+    column = Column("v", Kind.DATETIME, time_zone=zone)
+    values = ["2024-01-31T10:00:00Z", "2024-01-31T12:00:00+02:00", "2024-01-31T10:00:00.000Z"]
+    made = apply(timestamp, values, column)
+    assert made == apply(timestamp, values[::-1], column)
+    assert len(set(made)) == 1
+    assert made[0].replace(tzinfo=None) == datetime(2024, 1, 31, 10 if zone is None else 11)
+
+
 @pytest.mark.parametrize("first", ["2024-01-31%10:00", ":", "  2024-01-31 10:00", "2024-01-31x10:00:00", "2024-01-31T"])
 def test_whatever_comes_first_does_not_matter(first: str) -> None:
     values = [first, "2024-01-31T10:00:00"]
