@@ -8,7 +8,7 @@ other weights, and a processor that adds up 8-bit products otherwise than the on
 an answer which one it was, and the workers of a server need not choose alike. `int8` rounds, which is for a person to
 decide: it has to be asked for.
 
-In torch the network is folded where it can be (`mlpipe.bundle.folded_network`), which is tried like a graph.
+In torch the network is folded where it can be (`mlpipe.bundle.folding`), which is tried like a graph.
 
 Not among them: `torch.compile`. It takes a C++ compiler where the bundle runs, and a minute at the start, to end up
 behind ONNX Runtime for few rows; and its compiled files are code, which a bundle does not hold.
@@ -24,7 +24,8 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
-from mlpipe.bundle.folded_network import FoldedNetwork, can_fold
+from mlpipe.bundle.folded_network import FoldedNetwork
+from mlpipe.bundle.folding import can_fold
 from mlpipe.bundle.format import BundleContents
 from mlpipe.bundle.manifest import GRAPHS, refuse
 from mlpipe.bundle.network import Network, TorchNetwork

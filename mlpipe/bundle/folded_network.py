@@ -1,13 +1,9 @@
-"""The Transformer with its constants multiplied out, for the CPU of a server: the same logits, fewer operations.
+"""The Transformer of `mlpipe.bundle.folding` in torch, for the CPU of a server: the same logits, fewer operations.
 
 Notable:
 
 - The first block has no norm before it by default: its queries, keys and values are linear in the tokens and are looked
   up with them (`mlpipe.bundle.lookup`).
-- A column's place is a constant, and so is its rotation: it is part of the matrix that makes its queries and keys, one
-  for each column.
-- In the last block with `readout: last` every row has the same queries. Multiplied by the keys' matrix they are a
-  matrix from a token to its scores: there are no keys.
 - A softmax is a power of 2, with the logarithm in the queries, and a division behind the product with the values. What
   torch does to find a row's largest score first takes twice as long as all of it; scores that need it are rare, and
   get it.
@@ -26,12 +22,12 @@ import torch
 from torch import Tensor
 
 from mlpipe.arrays import Arrays
+from mlpipe.bundle.folding import blocks_of, queries_keys_values, scores_values, transformers
 from mlpipe.bundle.lookup import Lookup, can_look_up
-from mlpipe.models import Ensemble, TableModel, Transformer
+from mlpipe.models import TableModel, Transformer
 from mlpipe.models.blocks import GATES, Block
 from mlpipe.models.heads import LinearHead
 from mlpipe.models.norm import EPSILON, rms_norm
-from mlpipe.models.rope import rotate
 
 #: Rows that go through at once: more would not stay in the processor's caches.
 MOST_ROWS = 128
@@ -42,16 +38,8 @@ _SAFE_EXPONENT = 64.0
 _LOG2_E = math.log2(math.e)
 
 
-def can_fold(model: TableModel) -> bool:
-    """Whether `FoldedNetwork` runs a model."""
-    networks = model.networks if isinstance(model, Ensemble) else [model]
-    return all(isinstance(network, Transformer) for network in networks) and (
-        model.config.readout == "last" and not model.config.qk_norm
-    )
-
-
 class FoldedNetwork:
-    """A `Network` of a model that `can_fold`; weights are prepared once.
+    """A `Network` of a model that `mlpipe.bundle.folding.can_fold`; weights are prepared once.
 
     Args:
         model: On the CPU, in evaluation mode.
@@ -59,9 +47,8 @@ class FoldedNetwork:
 
     def __init__(self, model: TableModel) -> None:
         self._logits = (model.config.num_members, model.spec.num_outputs)
-        networks = model.networks if isinstance(model, Ensemble) else [model]
         with torch.inference_mode():
-            self._networks = [_Folded(network) for network in networks if isinstance(network, Transformer)]
+            self._networks = [_Folded(network) for network in transformers(model)]
 
     def __call__(self, arrays: Arrays) -> Tensor:
         """See `mlpipe.bundle.network.Network`."""
@@ -87,10 +74,15 @@ class _Folded:
         self._model = model
         self._heads, self._head_width = config.num_heads, config.head_width
         self._tokens, self._readouts = model.tokenizer.num_tokens, model.num_readouts
-        *trunk, last = (block for block in model.blocks if isinstance(block, Block))
+        trunk, last = blocks_of(model)
         # In the last block what was filled in would be of no use.
         self._sizes = [_MULTIPLE * math.ceil(self._tokens / _MULTIPLE)] * len(trunk) + [self._tokens]
-        exact = [_queries_keys_values(model, block) for block in trunk] + [_scores_values(model, last)]
+        exact = []
+        for block in trunk:
+            query, key, value = queries_keys_values(model, block)
+            exact.append(_side_by_side(query * _LOG2_E, key, value))
+        scores, value = scores_values(model, last)
+        exact.append(_side_by_side(scores * _LOG2_E, value))
         self._matrices_TDW = [matrix.float() for matrix in exact]
         self._rest = [_Rest(block) for block in (*trunk, last)]
         self._first_norm = config.first_norm
@@ -105,7 +97,7 @@ class _Folded:
         if self._lookup is not None:
             made_SBW, *tokens = self._lookup(numeric_BF, missing_BF, categorical_BC)
         else:
-            tokens = [self._model.tokenizer(numeric_BF, missing_BF, categorical_BC)]
+            tokens = [self._model.tokenizer(numeric_BF, missing_BF, categorical_BC).contiguous()]
             made_SBW = self._make(0, rms_norm(tokens[0]) if self._first_norm else tokens[0])
         *trunk, last = self._rest
         if trunk:
@@ -201,39 +193,6 @@ def _tame(scores: Tensor, real: Tensor, dim: int) -> None:
         real -= real.amax(dim, keepdim=True)
 
 
-def _queries_keys_values(model: Transformer, block: Block) -> Tensor:
-    """From every column's token to its queries, scaled for a power of 2, keys and values: float64 (T, D, H 3 E)."""
-    attention = block.attention
-    query_THED = _turned(model, attention.query.weight) * _scale(model)
-    key_THED = _turned(model, attention.key.weight)
-    value_THED = _by_head(model, attention.value.weight).expand(key_THED.shape)
-    return torch.cat((query_THED, key_THED, value_THED), dim=2).flatten(1, 2).transpose(1, 2)
-
-
-def _scores_values(model: Transformer, block: Block) -> Tensor:
-    """From every column's token to its scores with the readout tokens' queries and to its values: (T, D, H (R + E))."""
-    attention = block.attention
-    readout_RD = block.attention_norm(model.readout.weight[:, 0].double())
-    query_HED = _by_head(model, attention.query.weight)[0] * _scale(model)
-    key_THED = _turned(model, attention.key.weight)
-    value_THED = _by_head(model, attention.value.weight).expand(key_THED.shape)
-    scores_THRD = torch.einsum("rc,hec,thed->thrd", readout_RD, query_HED, key_THED)
-    return torch.cat((scores_THRD, value_THED), dim=2).flatten(1, 2).transpose(1, 2)
-
-
-def _scale(model: Transformer) -> float:
-    return float(_LOG2_E * model.config.head_width**-0.5)
-
-
-def _by_head(model: Transformer, weight_DD: Tensor) -> Tensor:
-    """A matrix of heads side by side, float64 (1, H, E, D)."""
-    return weight_DD.double().view(1, model.config.num_heads, model.config.head_width, -1)
-
-
-def _turned(model: Transformer, weight_DD: Tensor) -> Tensor:
-    """The matrix of queries or keys with the rotation of every column behind it, float64 (T, H, E, D)."""
-    weight_THED = _by_head(model, weight_DD).expand(model.tokenizer.num_tokens, -1, -1, -1)
-    if model.config.rope == "none":
-        return weight_THED
-    cos, sin = (table[model.num_readouts :].double() for table in (model.cos, model.sin))
-    return rotate(weight_THED.permute(0, 3, 1, 2).contiguous(), cos, sin).permute(0, 2, 3, 1)
+def _side_by_side(*maps_THWD: Tensor) -> Tensor:
+    """Matrices of the same tokens as one that gives for each head what all of them give: (T, D, H W)."""
+    return torch.cat(maps_THWD, dim=2).flatten(1, 2).transpose(1, 2)

@@ -3,6 +3,8 @@
 - The graph ends in the logits of every member, as `Transformer.forward` does: what follows is a few cheap operations,
   which one implementation then does for every backend, and a bundle's temperature stands in one place.
 - The number of rows is free; columns, members and outputs are fixed.
+- What of the network is known before any row comes is multiplied out (`mlpipe.bundle.folding`), where it can be: for 64
+  rows of the flights that saves ONNX Runtime four tenths of the time.
 - 8 bits (dynamic quantisation) are for those matrix products whose weights are one matrix; ONNX Runtime has no kernel
   for the batched ones. Activations are rounded as they come, on one scale for all rows of a batch: the answer for a row
   depends a little on the rows beside it.
@@ -23,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mlpipe.bundle.folded_graph import FoldedGraph
+from mlpipe.bundle.folding import can_fold
 from mlpipe.bundle.onnx_network import INPUTS, OUTPUT
 from mlpipe.errors import ConfigError
 from mlpipe.models import TableModel
@@ -58,6 +62,7 @@ def to_onnx(model: TableModel) -> bytes:
         (rows, C) to `logits` float32 (rows, K, O). The same weights give the same bytes.
     """
     numeric, categorical = len(model.spec.numeric), len(model.spec.categorical)
+    module = FoldedGraph(model) if can_fold(model) else model
     example = (  # two rows: a size of one would be taken for a constant
         torch.zeros(2, numeric),
         torch.zeros(2, numeric, dtype=torch.bool),
@@ -67,7 +72,7 @@ def to_onnx(model: TableModel) -> bytes:
     rows = ({0: "rows"}, {0: torch.export.Dim.DYNAMIC}, {0: torch.export.Dim.DYNAMIC})
     with _quiet_exporter(), torch.no_grad():
         program = torch.onnx.export(
-            model,
+            module,
             example,
             input_names=INPUTS,
             output_names=(OUTPUT,),
