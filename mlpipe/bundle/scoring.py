@@ -17,6 +17,7 @@ import polars as pl
 from mlpipe.bundle.streaming import Tally, stream
 from mlpipe.data.profile import NESTED
 from mlpipe.data.read import ReadOptions, scan
+from mlpipe.data.sources import first_line
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Schema
 
@@ -61,6 +62,14 @@ def score_file(
     _refuse_unwritable(out, frame.select(identifiers).collect_schema())
     carried = _carried_names(predictor, frame, identifiers)
     written = Tally(data, predictor.schema)
+    ours: list[BaseException] = []
+
+    def predict_or_note(batch: pl.DataFrame, run: Run) -> pl.DataFrame:
+        try:
+            return predict(batch, run)
+        except BaseException as error:
+            ours.append(error)
+            raise
 
     def predict(batch: pl.DataFrame, run: Run) -> pl.DataFrame:
         predictions = predictor.predict_with(run, batch, batch_size)
@@ -73,7 +82,12 @@ def score_file(
     # after a second Ctrl-C.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part = Path(folder) / out.name
-        stream(frame, predict, lambda predictions: _SINKS[suffix](predictions, part))
+        try:
+            stream(frame, predict_or_note, lambda predictions: _SINKS[suffix](predictions, part))
+        except pl.exceptions.PolarsError as error:
+            if ours:
+                raise
+            raise DataError(f"{data} could not be read to its end: {first_line(error)}; nothing is written.") from error
         part.replace(out)
     written.warn()
     return written.rows

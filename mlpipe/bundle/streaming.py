@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from mlpipe.errors import how_many
-from mlpipe.features.frame import count_unreadable
+from mlpipe.features.frame import count_unreadable, unreadable_sentences
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -92,6 +91,5 @@ class Tally:
 
     def warn(self) -> None:
         """Say of each column how many values are missing only because they could not be read."""
-        for name, count in sum(map(Counter, self._unreadable), Counter()).items():
-            rest = f"of {name!r} could not be read and {'was' if count == 1 else 'were'} taken as missing"
-            logger.warning("%s: %s %s.", self._data, how_many(count, "value"), rest)
+        for sentence in unreadable_sentences(self._data, sum(map(Counter, self._unreadable), Counter())):
+            logger.warning(sentence)

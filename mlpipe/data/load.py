@@ -22,6 +22,7 @@ from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean, how_many
+from mlpipe.features.frame import count_unreadable, unreadable_sentences
 from mlpipe.features.target import TargetCodec
 from mlpipe.features.typed import number, typed
 from mlpipe.schema import Role, Schema
@@ -67,7 +68,7 @@ class Source:
         numbers: (rows,) the number of each of them in the file, from 0.
         others: The parts that have a file of their own.
         read: How the files were read, every field filled in.
-        warnings: How many rows had no target, a sentence for each file.
+        warnings: How many rows had no target, and how many values of later files could not be read; sentences.
         files: The files that were read.
     """
 
@@ -171,6 +172,7 @@ def read_source(config: DataConfig) -> Source:
         if path is not None:
             others[part], dropped = read_labelled(path, schema, options, config.target_map)
             warnings += [dropped_sentence(path, dropped)] if dropped else []
+            warnings += unreadable_sentences(path, count_unreadable(others[part], schema))
     return Source(
         name=source,
         schema=schema,

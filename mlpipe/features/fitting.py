@@ -39,8 +39,9 @@ def fit_columns(
     """
 
     def fit_column(column: Column) -> list[ColumnTransformer]:
-        value, _ = typed(column, frame.schema[column.name])
-        values = frame.select(value.alias(column.name)).to_series()
+        raw = frame[column.name]  # by itself: a query over a wide table costs time for each of its columns
+        value, _ = typed(column, raw.dtype)
+        values = raw.to_frame().select(value.alias(column.name)).to_series()
         if (flat := _flatness(values)) is not None:
             logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
         return fit_transformers(column, values, encoding.result(), schema.task, config)

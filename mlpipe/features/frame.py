@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from mlpipe.errors import InputError, did_you_mean
+from mlpipe.errors import InputError, did_you_mean, how_many
 from mlpipe.features.fields import read_field
 from mlpipe.features.typed import effective_kind, number, typed
 from mlpipe.schema import Column, Kind, Role, Schema
@@ -66,8 +66,9 @@ def count_unreadable(frame: pl.DataFrame, schema: Schema) -> dict[str, int]:
         {'age': 1}
     """
     counts = []
+    dtypes = frame.schema  # put together anew each time it is asked for
     for column in schema.features:
-        dtype = frame.schema.get(column.name)
+        dtype = dtypes.get(column.name)
         kind = effective_kind(column)
         if not isinstance(dtype, pl.String) or kind not in (Kind.NUMERIC, Kind.DURATION, Kind.DATE, Kind.DATETIME):
             continue
@@ -77,6 +78,20 @@ def count_unreadable(frame: pl.DataFrame, schema: Schema) -> dict[str, int]:
         counts.append((read.is_null() & (written != "")).sum().alias(column.name))
     totals = frame.select(counts).row(0, named=True) if counts else {}
     return {name: count for name, count in totals.items() if count}
+
+
+def unreadable_sentences(data: object, counts: Mapping[str, int]) -> list[str]:
+    """What is said of `count_unreadable`, a sentence for each column.
+
+    Examples:
+        >>> unreadable_sentences("test.csv", {"age": 1})
+        ["test.csv: 1 value of 'age' could not be read and was taken as missing."]
+    """
+    return [
+        f"{data}: {how_many(count, 'value')} of {name!r} could not be read and {'was' if count == 1 else 'were'} taken "
+        "as missing."
+        for name, count in counts.items()
+    ]
 
 
 def _is_target(column: Column) -> bool:

@@ -175,6 +175,34 @@ def test_a_failure_on_the_way_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_a_file_that_is_damaged_in_its_midst_leaves_nothing(binary: Any, predictor: Predictor, tmp_path: Path) -> None:
+    source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pl.concat([binary.frame] * 200).write_parquet(source, row_group_size=10_000)
+    content = bytearray(source.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 3_000] = bytes(3_000)
+    source.write_bytes(content)
+    with pytest.raises(DataError, match=r"in.parquet could not be read to its end: .*; nothing is written"):
+        predictor.predict_file(source, out)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))] == []
+
+
+@pytest.mark.parametrize("error", [pl.exceptions.ComputeError("ours"), ValueError("ours")])
+def test_a_fault_of_ours_is_no_fault_of_the_file(
+    predictor: ModelPredictor, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    outputs = predictor.predict_arrays
+
+    def fail_later(arrays: Any) -> Any:
+        if len(arrays):
+            raise error
+        return outputs(arrays)
+
+    monkeypatch.setattr(predictor, "predict_arrays", fail_later)
+    with pytest.raises(type(error), match="ours"):
+        predictor.predict_file(rows, tmp_path / "out.csv")
+
+
 def test_the_stored_options_are_not_bound_to_the_training_files_format() -> None:
     assert scoring.stored_options({"format": "csv", "separator": ";"}) == ReadOptions(separator=";")
     assert scoring.stored_options(None) == ReadOptions()

@@ -193,6 +193,16 @@ def test_a_column_that_is_of_another_kind_in_a_later_file_is_named(
         load(train="train.csv", test="test.parquet")
 
 
+def test_values_of_a_later_file_that_cannot_be_read_are_counted(folder: Path) -> None:
+    texts = ["n.n." if i % 25 == 0 else str(i) for i in range(50)]
+    table(50, 2).with_columns(x=pl.Series(texts), n=pl.lit("none")).write_csv("test.csv")
+    loaded = load(train="train.csv", test="test.csv", read=ReadOptions(null_values=[""]))
+    assert loaded.warnings[:2] == (
+        "test.csv: 2 values of 'x' could not be read and were taken as missing.",
+        "test.csv: 50 values of 'n' could not be read and were taken as missing.",
+    )
+
+
 @pytest.mark.parametrize("part", ["train", "validation", "test"])
 def test_a_part_of_which_no_row_counts_is_refused(folder: Path, part: str) -> None:
     for name in ("train", "validation", "test"):
