@@ -174,7 +174,5 @@ def test_a_label_s_weight_is_that_of_its_positive_rows() -> None:
 def test_a_batch_of_rows_without_weight_teaches_nothing() -> None:
     logits = torch.randn(3, 2, 1, requires_grad=True)
     loss = member_loss(logits, torch.tensor([0, 1, 1]), TaskKind.BINARY, torch.zeros(3))
-    loss.backward()
     assert loss.item() == 0
-    assert logits.grad is not None
-    assert not logits.grad.any()
+    assert not torch.autograd.grad(loss, logits)[0].any()
