@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.utils import check_random_state
 
+from mlpipe.data.split import check_seed
 from mlpipe.errors import ConfigError, DataError, how_many
 
 
@@ -107,6 +108,7 @@ def seed_of(random_state: Any) -> int:
         ConfigError: It is none of these.
     """
     if isinstance(random_state, int | np.integer) and not isinstance(random_state, bool):
+        check_seed("random_state", int(random_state))
         return int(random_state)
     if random_state is not None and not isinstance(random_state, np.random.RandomState):
         raise ConfigError(f"`random_state` is {random_state!r}; it has to be a whole number, a RandomState or None.")

@@ -77,11 +77,22 @@ class SplitConfig:
             raise ConfigError(
                 f"`data.split.fold` is {self.fold}; it has to be from 0 to below `data.split.folds` ({self.folds})."
             )
+        check_seed("data.split.seed", self.seed)
         if self.repeat < 0:
             raise ConfigError(f"`data.split.repeat` is {self.repeat}; it cannot be negative.")
         for part in self.values or {}:
             if part not in PARTS:
                 raise ConfigError(f"`data.split.values`: {part!r} is no part.{did_you_mean(part, PARTS)}")
+
+
+def check_seed(name: str, seed: int) -> None:
+    """Refuse what some of the random generators do not take: below 0, or more than 32 bits.
+
+    Raises:
+        ConfigError: Names the key.
+    """
+    if not 0 <= seed < 2**32:
+        raise ConfigError(f"`{name}` is {seed}; it has to be from 0 to {2**32 - 1:,}.")
 
 
 @dataclass(frozen=True)

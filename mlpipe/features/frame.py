@@ -107,6 +107,9 @@ def _from_frame(rows: Any, needed: Sequence[Column], schema: Schema) -> pl.DataF
     names = [column.name for column in (*needed, *schema.identifiers) if column.name in present]
     if isinstance(rows, pl.LazyFrame):
         return rows.select(names).collect(engine="streaming")
+    for name in names:
+        if present.count(name) > 1:  # pandas alone allows it
+            raise InputError(f"There are {present.count(name)} columns {name!r} in the table.", field=name)
     return rows.select(names) if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows[names])
 
 

@@ -107,10 +107,11 @@ class StopOnNonFiniteLoss(Callback):
         assert self._batch is not None  # no backward pass without a batch
         where = first_non_finite(pl_module.get_submodule("net"), self._batch)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
+        clip = "" if trainer.gradient_clip_val else ", or `trainer.gradient_clip_val: 1`,"
         return (
             f"The training loss became {loss} in epoch {trainer.current_epoch}, step {trainer.global_step}, at "
-            f"learning rate {rate:.2g}: {where}. A lower `training.lr`, or `trainer.gradient_clip_val: 1`, often "
-            "helps; the checkpoints written before are intact."
+            f"learning rate {rate:.2g}: {where}. A lower `training.lr`{clip} often helps; checkpoints written before "
+            "are intact."
         )
 
 
@@ -148,9 +149,10 @@ class RunInterrupted(SIGTERMException):
 class LastCheckpoint(Checkpoint):
     """Writes `last.ckpt` at the end of each epoch, every few steps if asked to, and when the run is interrupted.
 
-    On Ctrl-C or SIGTERM the batch in hand is finished, the checkpoint written, and `RunInterrupted` raised: nothing
-    comes in between, so the resumed run goes on as if nothing had happened. A second Ctrl-C ends the process at once.
-    (Lightning's own handling of Ctrl-C exits without a checkpoint.)
+    On Ctrl-C or SIGTERM the step in hand is finished, the checkpoint written, and `RunInterrupted` raised: nothing
+    comes in between, so the resumed run goes on as if nothing had happened. (With accumulated gradients a step takes
+    several batches; a checkpoint between them would not hold the gradients so far.) A second Ctrl-C ends the process
+    at once. (Lightning's own handling of Ctrl-C exits without a checkpoint.)
 
     Args:
         path: The file.
@@ -161,7 +163,7 @@ class LastCheckpoint(Checkpoint):
         self.path = path
         self.every_steps = every_steps
         self.interrupted = False
-        self._saved_at = -1
+        self._step_before = 0
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -169,6 +171,12 @@ class LastCheckpoint(Checkpoint):
         if threading.current_thread() is threading.main_thread():  # no other may
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._handle)
+
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Remember the step, to know whether this batch has ended it."""
+        self._step_before = trainer.global_step
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -179,12 +187,13 @@ class LastCheckpoint(Checkpoint):
             RunInterrupted: A signal came.
         """
         step = trainer.global_step
-        due = self.every_steps is not None and step % self.every_steps == 0 and step != self._saved_at
+        stepped = step > self._step_before
+        due = self.every_steps is not None and step % self.every_steps == 0
         # A signal may reach one of several processes only, or each between other steps: all stop at the same one.
         stop = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        if due or stop:
+        if stepped and (due or stop):
             self._save(trainer)
-        if stop:
+        if stepped and stop:
             raise RunInterrupted
         if 0 <= trainer.max_steps <= step:
             # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.
@@ -194,21 +203,24 @@ class LastCheckpoint(Checkpoint):
         """Save at the end of the epoch: the best score so far is part of the state."""
         self._save(trainer)
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the signals back."""
+    def give_signals_back(self) -> None:
+        """Undo `on_fit_start`; to be called when the Trainer has ended, however it did.
+
+        No hook does: when an exception ends the training, Lightning afterwards sets the handlers that it has found,
+        which are ours.
+        """
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         self._previous = {}
 
     def _save(self, trainer: L.Trainer) -> None:
-        self._saved_at = trainer.global_step
         trainer.save_checkpoint(self.path)
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
-        logger.warning("Stopping after this batch; what was learnt so far is kept. Ctrl-C again stops at once.")
+        logger.warning("Stopping after this step; what was learnt so far is kept. Ctrl-C again stops at once.")
 
 
 class Patience(EarlyStopping):

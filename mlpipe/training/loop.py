@@ -139,13 +139,18 @@ def train(
         "callbacks": callbacks,
         "logger": list(loggers),
     }
+    if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
+        raise ConfigError(
+            f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
+            f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
+        )
     if resume:
         _check_resumable(last, module, arguments["max_epochs"])
     with quiet_lightning():
-        with trainer_errors(MisconfigurationException, ValueError):
+        with trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
             runner = L.Trainer(**arguments)
         started = time.perf_counter()
-        with trainer_errors(MisconfigurationException):
+        with trainer_errors(MisconfigurationException, ModuleNotFoundError):
             interrupted = _fit(runner, module, data, last if resume else None)
         seconds = time.perf_counter() - started
     if not runner.is_global_zero:
@@ -214,6 +219,10 @@ def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, chec
         if runner.strategy.launcher is not None:
             runner.strategy.launcher.kill(signal.SIGKILL)  # they would wait for this process
         raise
+    finally:
+        for callback in runner.callbacks:  # type: ignore[attr-defined]  # Lightning sets it while it is made
+            if isinstance(callback, LastCheckpoint):
+                callback.give_signals_back()
     return False
 
 

@@ -23,6 +23,7 @@ from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from mlpipe.data.config import DataConfig
+from mlpipe.data.split import check_seed
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.models import TransformerConfig
@@ -137,6 +138,7 @@ def parse_config(args: Sequence[str]) -> RunConfig:
     seed = init["seed_everything"]
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"`seed_everything` is {seed!r}; it has to be a whole number: a run without one has no twin.")
+    check_seed("seed_everything", seed)
     if init["data"].task is not None:  # otherwise it is inferred, and checked then
         check_kind(init["training"], TaskKind(init["data"].task))
     trainer = init["trainer"].as_dict() if isinstance(init["trainer"], Namespace) else dict(init["trainer"])

@@ -92,7 +92,7 @@ def find_ranks(trainer: Mapping[str, Any]) -> Ranks:
     """
     # Only a Trainer knows: flags, the machine and the variables of several launchers decide together.
     given = {key: copy.deepcopy(trainer[key]) for key in _DECIDING if trainer.get(key) is not None}
-    with quiet_lightning(), trainer_errors(MisconfigurationException, ValueError):
+    with quiet_lightning(), trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
         probe = L.Trainer(
             **given, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False
         )

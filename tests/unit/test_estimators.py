@@ -206,8 +206,8 @@ def test_random_state_decides(fitted: TransformerClassifier) -> None:
 
 
 def test_without_a_random_state_each_fit_is_another() -> None:
-    answers = [classifier(random_state=None).fit(X, POSITIVE).predict_proba(X) for _ in range(2)]
-    assert not np.allclose(*answers)
+    first, second = (classifier(random_state=None).fit(X, POSITIVE).predict_proba(X) for _ in range(2))
+    assert not np.allclose(first, second)
 
 
 def test_parameters_are_scikit_learns(fitted: TransformerClassifier) -> None:

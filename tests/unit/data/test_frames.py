@@ -87,5 +87,6 @@ def test_a_random_state_is_what_scikit_learn_takes() -> None:
     state = np.random.RandomState(0)
     assert seed_of(state) != seed_of(state)
     assert 0 <= seed_of(None) < 2**31
-    with pytest.raises(ConfigError, match="`random_state` is 'one'"):
-        seed_of("one")
+    for wrong in ("one", -1, 2**32):
+        with pytest.raises(ConfigError, match=f"`random_state` is {wrong!r}"):
+            seed_of(wrong)

@@ -200,3 +200,11 @@ def test_unreadable_values_of_a_file_are_counted() -> None:
     )
     assert count_unreadable(frame, SCHEMA) == {"age": 2, "since": 1, "stay": 1}
     assert count_unreadable(TRAIN, SCHEMA) == {}
+
+
+def test_a_column_that_is_there_twice_is_refused() -> None:
+    frame = TRAIN.to_pandas()
+    with pytest.raises(InputError, match="There are 2 columns 'job' in the table") as caught:
+        as_frame(pd.concat([frame, frame[["job"]]], axis=1), SCHEMA)
+    assert caught.value.field == "job"
+    as_frame(pd.concat([frame, frame[["pay"]]], axis=1), SCHEMA)  # no feature

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +20,7 @@ from lightning.pytorch.callbacks import Callback
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import Part
-from mlpipe.errors import ConfigError
+from mlpipe.errors import ConfigError, TrainingError
 from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.research.baselines import run_baselines
 from mlpipe.schema import InputSpec, TaskKind
@@ -81,6 +83,7 @@ def fit(
     seed: int = 0,
     data: TabularDataModule | None = None,
     model: TransformerConfig = TINY,
+    resume: bool = False,
     **training: Any,
 ) -> Trained:
     return train(
@@ -90,6 +93,7 @@ def fit(
         {**QUIET, "max_epochs": 2, **(trainer or {})},
         checkpoints=folder,
         seed=seed,
+        resume=resume,
     )
 
 
@@ -305,8 +309,10 @@ def test_a_metric_that_the_validation_rows_do_not_have_is_refused(tmp_path: Path
 
 
 def test_a_run_that_never_validates_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"`trainer\.check_val_every_n_epoch` is 5, but the run has 3 epochs"):
+        fit(tmp_path, trainer={"check_val_every_n_epoch": 5, "max_epochs": 3})
     with pytest.raises(ConfigError, match="No validation has taken place"):
-        fit(tmp_path, trainer={"check_val_every_n_epoch": 5})
+        fit(tmp_path, trainer={"max_time": "00:00:00:00"})
 
 
 def test_a_development_run_comes_to_an_end(tmp_path: Path) -> None:
@@ -346,6 +352,59 @@ def test_there_must_be_something_to_resume_from(tmp_path: Path) -> None:
 def test_what_the_trainer_does_not_know_is_refused_in_its_words(tmp_path: Path, key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=rf"^`trainer`: .*{value}"):
         fit(tmp_path, trainer={key: value})
+
+
+class InterruptAt(Callback):
+    """Ctrl-C while a batch is worked on, counted over all epochs from 1."""
+
+    def __init__(self, batch: int) -> None:
+        self.batches_left = batch
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.batches_left -= 1
+        if self.batches_left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])  # of 6 in an epoch, 4 of which make a step
+def test_an_interrupted_run_with_accumulated_gradients_resumes_exactly(tmp_path: Path, batch: int) -> None:
+    settings = {"accumulate_grad_batches": 4}
+    fit(tmp_path / "whole", trainer=settings)
+    stopped = fit(tmp_path / "part", trainer={**settings, "callbacks": [InterruptAt(batch)]})
+    assert stopped.interrupted
+    assert checkpoint(tmp_path / "part", "last")["global_step"] == (1 if batch < 4 else 3)
+    resumed = fit(tmp_path / "part", trainer=settings, resume=True)
+    assert not resumed.interrupted
+    whole, part = (checkpoint(tmp_path / name, "last") for name in ("whole", "part"))
+    assert whole["global_step"] == part["global_step"] == 4
+    assert same(whole["state_dict"], part["state_dict"])
+
+
+class Fails(Callback):
+    """As a loss that is no number."""
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        raise TrainingError("no number")
+
+
+@pytest.mark.parametrize("end", [None, InterruptAt(2), Fails()])
+def test_signals_are_given_back_however_training_ends(tmp_path: Path, end: Callback | None) -> None:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(TrainingError) if isinstance(end, Fails) else nullcontext():
+        fit(tmp_path, trainer={"callbacks": [end] if end else []})
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+class NeedsAPackage(Callback):
+    """As Lightning's monitors of devices, without the package that reads them."""
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        raise ModuleNotFoundError("`Monitor` cannot log as `psutil` is not installed.")
+
+
+def test_a_package_that_the_trainer_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^`trainer`: `Monitor` cannot log as `psutil` is not installed"):
+        fit(tmp_path, trainer={"callbacks": [NeedsAPackage()]})
 
 
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:

@@ -256,7 +256,7 @@ class TestMistakes:
         assert refusal(f"--trainer.{key}=false").startswith(start)
         assert refusal("--config", write("wrong.yaml", f"trainer: {{{key}: false}}")).startswith(start)
 
-    @pytest.mark.parametrize("seed", ["true", "false", "null", "some"])
+    @pytest.mark.parametrize("seed", ["true", "false", "null", "some", "-1", str(2**32)])
     def test_a_run_has_a_seed(self, seed: str) -> None:
         assert refusal(f"--seed_everything={seed}").startswith("`seed_everything` is ")
 
