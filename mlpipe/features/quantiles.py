@@ -118,15 +118,14 @@ def _search(knots: Floats) -> Callable[[Floats], npt.NDArray[np.intp]]:
     """
     cell_of, counts = _grid(knots)
     before = np.concatenate(([0], np.cumsum(counts)[:-1]))
-    crowded = counts > 1
+    before[counts > 1] = -1  # one table for both: each look-up is a pass over all values
     padded = np.append(knots, np.inf)
 
     def search(values: Floats) -> npt.NDArray[np.intp]:
         if len(values) < FEW_ROWS:
             return np.searchsorted(knots, values, side="right")
-        cell = cell_of(values)
-        place = before.take(cell)
-        left = np.flatnonzero(crowded.take(cell))
+        place = before.take(cell_of(values))
+        left = np.flatnonzero(place < 0)
         np.add(place, padded.take(place) <= values, out=place)
         if len(left):
             place[left] = np.searchsorted(knots, values[left], side="right")
