@@ -112,7 +112,7 @@ def test_blocks_of_whole_numbers_in_other_ranges_share_nothing(monkeypatch: pyte
     monkeypatch.setattr(categorical, "FEW_ROWS", 0)
     monkeypatch.setattr(categorical, "MOST_CODES", 8)
     lookup = categorical.vocabulary_ids(["1", "9", "17"], pl.Int64())
-    blocks = [[1, None, 2], [7, 9, 9], [17, 9, 9], [None, None, None], [1, 17, 9], [2, 1, 7]]
+    blocks: list[list[int | None]] = [[1, None, 2], [7, 9, 9], [17, 9, 9], [None, None, None], [1, 17, 9], [2, 1, 7]]
     made = [lookup(pl.Series(block, dtype=pl.Int64)).to_list() for block in blocks]
     assert made == [[3, 1, 2], [2, 4, 4], [5, 4, 4], [1, 1, 1], [3, 5, 4], [2, 3, 2]]
 
