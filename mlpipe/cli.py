@@ -1,12 +1,14 @@
 """The `mlpipe` command: finds the verb, calls `mlpipe.commands.<verb>.run`, and turns errors into exit codes.
 
 - `mlpipe --help` loads neither torch nor Polars: a verb's module is imported when the verb is called.
-- A user's mistake is one sentence on stderr and exit code 2; ours is a traceback and exit code 1.
+- A user's mistake, or a place that can't be written to, is one sentence on stderr and exit code 2; ours is a traceback
+  and exit code 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -26,6 +28,17 @@ OUR_ERROR = 1
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
+#: What the place of a file can be like, which is not for us to mend: the error's number, and what would help.
+_PLACES = {
+    errno.EACCES: "choose a place that you may use",
+    errno.EPERM: "choose a place that you may use",
+    errno.EROFS: "choose a place that can be written to",
+    errno.ENOSPC: "make room there, or choose another disk",
+    errno.EDQUOT: "make room there, or choose another disk",
+    errno.ENOTDIR: "a part of the path is a file",
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line.
@@ -43,10 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _dispatch(words, options)
         sys.stdout.flush()
     except MlpipeError as error:
-        if options.debug:
-            traceback.print_exc()
-        _complain(str(error), options.log)
-        return USER_ERROR
+        return _report_mistake(error, str(error), options)
     except KeyboardInterrupt:
         _complain("interrupted", options.log)
         return INTERRUPTED
@@ -56,6 +66,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except SystemExit as stop:  # --help, and parsers of libraries
         return _exit_code(stop)
+    except OSError as error:
+        if error.errno not in _PLACES:
+            return _report_bug(error, options.log)
+        file = "" if error.filename is None else f"{error.filename}: "
+        return _report_mistake(error, f"{file}{error.strerror}; {_PLACES[error.errno]}.", options)
     except Exception as error:  # noqa: BLE001  # the last resort: told as ours, with its traceback
         return _report_bug(error, options.log)
     return code
@@ -94,6 +109,13 @@ def _configure_logging(options: argparse.Namespace) -> None:
     options.log = options.log or ("rich" if sys.stderr.isatty() else "plain")
     level = logging.WARNING if options.quiet else logging.DEBUG if options.debug else logging.INFO
     configure_logging(options.log, level)
+
+
+def _report_mistake(error: Exception, sentence: str, options: argparse.Namespace) -> int:
+    if options.debug:
+        traceback.print_exception(error)
+    _complain(sentence, options.log)
+    return USER_ERROR
 
 
 def _complain(sentence: str, mode: str | None) -> None:

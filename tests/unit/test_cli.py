@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import importlib.util
 import json
@@ -189,6 +190,34 @@ def test_an_error_is_a_json_line_where_the_log_is(
     assert main(["serve", "B", "--log", "json", "--quiet"]) == 2
     line = json.loads(capsys.readouterr().err)
     assert (line["level"], line["message"]) == ("error", "There is no column 'a'.")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a: Permission denied; choose a place "),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room there"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "t.csv/a"), "t.csv/a: Not a directory; a part of the"),
+    ],
+)
+def test_a_place_that_cannot_be_used_is_named_without_a_traceback(
+    replace_verb: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str], error: OSError, sentence: str
+) -> None:
+    replace_verb("serve", raising(error))
+    assert main(["serve", "B"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"error: {sentence}")
+    assert err.count("\n") == 1
+    assert main(["serve", "B", "--debug"]) == 2
+    assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_other_errors_of_the_system_are_ours(
+    replace_verb: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_verb("serve", raising(FileNotFoundError(errno.ENOENT, "No such file or directory", "x")))
+    assert main(["serve", "B"]) == 1
+    assert "please report it" in capsys.readouterr().err
 
 
 def test_our_own_mistake_shows_the_traceback_and_asks_for_a_report(
