@@ -75,7 +75,8 @@ def test_rows_that_the_shadow_does_not_take_are_counted(binary: Any, tmp_path: P
     shadow = Shadow(batch=8)
     shadow.take(work([beyond, good], [loose]).exchanges)
     compared = shadow.step(strict)
-    assert (compared.failed, compared.differences, compared.disagreements) == (3, [0.0], 0)
+    assert (compared.failed, compared.disagreements) == (3, 0)
+    assert compared.differences == pytest.approx([0.0], abs=1e-6)  # another batch may be rounded another way
 
 
 def test_what_there_is_no_time_for_is_dropped_oldest_first(
