@@ -127,6 +127,7 @@ def test_interrupted_run_is_usable_and_resumes_exactly(folder: Path, uninterrupt
     assert_same(uninterrupted, weights(folder, "interrupted"))
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_stops_the_run_and_says_where(folder: Path) -> None:
     stopped = fit(folder, "poisoned", "--trainer.callbacks={class_path: harm.PoisonAt, init_args: {step: 12}}")
     assert stopped.returncode == 2, stopped.stderr
@@ -136,6 +137,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_says_where(folder: Path) -> 
     assert (folder / "poisoned" / "checkpoints" / "last.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_resuming_with_other_data_is_refused(folder: Path, uninterrupted: dict[str, torch.Tensor]) -> None:
     pl.read_csv(folder / "table.csv").head(300).write_csv(folder / "other.csv")
     refused = fit(folder, "whole", "--resume", "--data.path", "other.csv")
@@ -151,6 +153,7 @@ def test_resuming_with_other_data_is_refused(folder: Path, uninterrupted: dict[s
         (("--trainer.max_epochs", "3"), "The run has done 4 epochs already"),
     ],
 )
+@pytest.mark.slow
 def test_resuming_with_another_network_or_no_epochs_left_is_refused(
     folder: Path, uninterrupted: dict[str, torch.Tensor], words: tuple[str, ...], sentence: str
 ) -> None:

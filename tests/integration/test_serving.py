@@ -178,6 +178,7 @@ def test_the_line_that_is_printed_works(served: Any, server: Any) -> None:
     assert command == f"Try: curl {server.url}/predict --json @'{served.bundle}/sample_request.json'"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_workers(served: Any, serving: Any, tmp_path: Path) -> None:
     with serving(served.bundle, tmp_path, "--workers", "2") as server:
         server.wait_until_ready()

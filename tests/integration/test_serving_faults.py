@@ -123,6 +123,7 @@ def test_a_worker_that_is_killed_takes_its_own_requests_only(served: Any, servin
         assert "A process died and is replaced" in server.log.read_text()
 
 
+@pytest.mark.slow
 def test_the_last_worker_is_replaced_while_requests_wait(served: Any, serving: Any, tmp_path: Path) -> None:
     with serving(served.bundle, tmp_path, "--deadline", "60") as server:
         server.wait_until_ready()
@@ -133,6 +134,7 @@ def test_the_last_worker_is_replaced_while_requests_wait(served: Any, serving: A
         assert server.status("/v2/health/ready") == 200
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(served: Any, serving: Any, tmp_path: Path) -> None:
     with serving(served.bundle, tmp_path, "--deadline", "0.5") as server:
         server.wait_until_ready()
@@ -248,6 +250,7 @@ def test_a_promoted_version_is_served_after_a_reload(
         assert f'alias="champion",backend="torch",task="binary",version="{told["version"]}"}} 1.0' in text
 
 
+@pytest.mark.slow
 def test_a_reload_waits_for_workers_that_are_starting(
     served: Any, serving: Any, free_port: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def mlpipe(folder: Path, *words: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_shares_a_shadow_and_a_log_that_says_which_version_is_better(
     served: Any, serving: Any, registry: FolderRegistry, tmp_path: Path
 ) -> None:
