@@ -27,8 +27,8 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## train, score and serve a model on the flights of 2013
 	$(BIN)/python benchmarks/flights.py
 
-# Files of tests are dealt out among this many processes; what they start themselves counts on two cores.
-TEST_PROCESSES ?= 2
+# Files of tests are dealt out among this many processes: one more than two cores, since many wait for a server's start.
+TEST_PROCESSES ?= 3
 PYTEST = $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 .PHONY: test
