@@ -20,8 +20,6 @@ import argparse
 import importlib.util
 import io
 import json
-import os
-import platform
 import resource
 import statistics
 import subprocess
@@ -34,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from processor import processor
 
 HERE = Path(__file__).resolve().parent
 NUMBERS = ["dep_time", "sched_dep_time", "dep_delay", "arr_time", "sched_arr_time", "air_time", "distance"]
@@ -209,7 +208,7 @@ def summarise(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
 def as_markdown(results: dict[str, Any]) -> str:
     """The results as a table for the README."""
     lines = [
-        f"{results['rows']:,} rows, median of {results['num_runs']} runs, {results['machine']['cores']} CPU cores.",
+        f"{results['rows']:,} rows, median of {results['num_runs']} runs, {results['processor']}.",
         "",
         "| format | pandas + scikit-learn | mlpipe | times faster | peak memory | share |",
         "|---|---|---|---|---|---|",
@@ -248,7 +247,7 @@ def main() -> None:
         "rows": args.rows,
         "num_runs": args.runs,
         "pandas_engine": args.pandas_engine,
-        "machine": {"cores": len(os.sched_getaffinity(0)), "processor": platform.machine()},
+        "processor": processor(),
         "versions": versions(),
         "formats": {},
     }
