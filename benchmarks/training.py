@@ -6,21 +6,20 @@ A synthetic table of 10 numbers and 4 categories, batches of 512, width 64, 2 bl
 turns, round by round, so that a machine that slows down slows all of them; ratios are medians over the rounds. The bare
 loop does what the Trainer does with the shipped recipe (seeding, clipping, average of the weights, check of the loss).
 rtdl's FT-Transformer (package rtdl_revisiting_models) runs in a plain AdamW loop; pytorch_tabular's, which does not
-install beside this package, in the same loop under an interpreter of its own (`--peer-python`). Beside it stands what
-the processor reaches in plain matrix products. Writes results/training.{json,md}.
+install beside this package, in the same loop under the interpreter of another environment (`--peer-python`, after
+`pip install pytorch_tabular==1.2.0 requests` there). Beside it stands what the processor reaches in plain matrix
+products. Writes results/training.{json,md}.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,13 @@ import lightning as L
 import numpy as np
 import torch
 from processor import processor
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from training_peers import BATCH, CATEGORIES, NUMBERS, WARMUP, Contestant, in_turn, pytorch_tabular, rtdl
 
 from mlpipe.arrays import Arrays
 from mlpipe.data.batches import Batch, TensorBatches
-from mlpipe.memory import KEPT, MAPPED_ABOVE, keep_freed_memory
+from mlpipe.memory import keep_freed_memory
 from mlpipe.models import Transformer, TransformerConfig, member_loss
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, TaskKind
 from mlpipe.training.callbacks import EMAWeights, ReproducibleSteps, StopOnNonFiniteLoss
@@ -43,15 +43,14 @@ from mlpipe.training.module import TabularModule
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
 
 HERE = Path(__file__).resolve().parent
-NUMBERS, CATEGORIES, BATCH, WARMUP = 10, [4, 10, 40, 120], 512, 5
 EDGES = tuple(np.linspace(-2.5, 2.5, 49).tolist())
 SPEC = InputSpec(
     tuple(NumericFeature(f"x{i}", f"x{i}", bins=EDGES) for i in range(NUMBERS)),
     tuple(CategoricalFeature(f"c{i}", f"c{i}", size) for i, size in enumerate(CATEGORIES)),
     num_outputs=1,
 )
-#: Runs a number of steps and gives the rows per second of those after the warm-up.
-Contestant = Callable[[int], float]
+#: Heads of the results' columns of ratios, by what they are ratios to.
+PEERS = {"rtdl": "rtdl FT-Transformer", "pytorch_tabular": "pytorch_tabular FTTransformer"}
 
 
 def table(rows: int) -> Arrays:
@@ -142,113 +141,6 @@ def trainer(arrays: Arrays, *, precision: str, model: dict[str, Any]) -> Contest
     return run
 
 
-def rtdl(arrays: Arrays) -> Contestant:
-    """rtdl_revisiting_models' FT-Transformer of the same width and depth, in a plain loop."""
-    from rtdl_revisiting_models import FTTransformer
-
-    torch.manual_seed(0)
-    net = FTTransformer(
-        n_cont_features=NUMBERS,
-        cat_cardinalities=CATEGORIES,
-        d_out=1,
-        n_blocks=2,
-        d_block=64,
-        attention_n_heads=4,
-        attention_dropout=0.2,
-        ffn_d_hidden_multiplier=4 / 3,
-        ffn_dropout=0.1,
-        residual_dropout=0.0,
-    )
-    optimizer = torch.optim.AdamW(net.make_parameter_groups(), lr=1e-4, weight_decay=1e-5, fused=True)
-    batches = TensorBatches(arrays, BATCH, shuffle=True)
-
-    def step(batch: Batch, _number: int) -> None:
-        prediction: Tensor = net(batch.numeric, batch.categorical.long())
-        assert batch.target is not None
-        loss = nn.functional.mse_loss(prediction[:, 0], batch.target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch's
-        optimizer.step()
-
-    return lambda steps: in_turn(batches, step, steps)
-
-
-PEER = """
-import json, sys, time, warnings
-warnings.filterwarnings("ignore")
-import torch
-from omegaconf import OmegaConf
-from pytorch_tabular.models.ft_transformer import FTTransformerConfig
-from pytorch_tabular.models.ft_transformer.ft_transformer import FTTransformerBackbone
-numbers, categories, batch, threads = json.loads(sys.argv[1])
-torch.set_num_threads(threads)
-config = FTTransformerConfig(task="regression", input_embed_dim=64, num_heads=4, num_attn_blocks=2)
-hparams = OmegaConf.structured(config)
-OmegaConf.set_struct(hparams, False)
-hparams.continuous_dim, hparams.categorical_dim = numbers, len(categories)
-hparams.categorical_cardinality, hparams.output_dim = categories, 1
-torch.manual_seed(0)
-backbone = FTTransformerBackbone(hparams)
-embedding = backbone._build_embedding_layer()
-head = torch.nn.Linear(backbone.output_dim, 1)
-modules = torch.nn.ModuleList([embedding, backbone, head])
-optimizer = torch.optim.AdamW(modules.parameters(), lr=1e-3)
-x = torch.randn(batch, numbers)
-c = torch.stack([torch.randint(0, size, (batch,)) for size in categories], 1)
-y = torch.randn(batch)
-def step():
-    out = head(backbone(embedding({"continuous": x, "categorical": c})))[:, 0]
-    loss = torch.nn.functional.mse_loss(out, y)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-print("ready", flush=True)
-for line in sys.stdin:
-    steps, warmup = json.loads(line)
-    for _ in range(warmup):
-        step()
-    started = time.perf_counter()
-    for _ in range(steps):
-        step()
-    print(steps * batch / (time.perf_counter() - started), flush=True)
-"""
-
-
-def pytorch_tabular(python: str) -> Contestant:
-    """pytorch_tabular's FT-Transformer of the same width and depth, in a plain loop under its own interpreter."""
-    setup = json.dumps([NUMBERS, CATEGORIES, BATCH, torch.get_num_threads()])
-    memory = {"MALLOC_MMAP_THRESHOLD_": str(MAPPED_ABOVE), "MALLOC_TRIM_THRESHOLD_": str(KEPT)}
-    command = [python, "-c", PEER, setup]
-    peer = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **memory}
-    )
-    assert peer.stdin is not None
-    assert peer.stdout is not None
-    to_peer, from_peer = peer.stdin, peer.stdout
-    while (line := from_peer.readline()) and line.strip() != "ready":
-        pass
-
-    def run(steps: int) -> float:
-        to_peer.write(json.dumps([steps, WARMUP]) + "\n")
-        to_peer.flush()
-        return float(from_peer.readline())
-
-    return run
-
-
-def in_turn(batches: TensorBatches, step: Callable[[Batch, int], None], steps: int) -> float:
-    """Rows per second of some steps after the warm-up."""
-    number, started = 0, 0.0
-    while True:
-        for batch in batches:
-            if number == WARMUP:
-                started = time.perf_counter()
-            if number == WARMUP + steps:
-                return steps * BATCH / (time.perf_counter() - started)
-            step(batch, number)
-            number += 1
-
-
 def matmul_ceiling(dtype: torch.dtype, size: int = 1024, repeats: int = 20) -> float:
     """GFLOP/s of a plain matrix product."""
     a, b = torch.randn(size, size, dtype=dtype), torch.randn(size, size, dtype=dtype)
@@ -268,6 +160,69 @@ def flops_per_row(model: dict[str, Any], arrays: Arrays) -> float:
     return float(counter.get_total_flops()) / BATCH
 
 
+def contestants(arrays: Arrays, *, compiled: bool, peer_python: str | None) -> dict[str, Contestant]:
+    """All that take turns, by the names that the results give them."""
+    found: dict[str, Contestant] = {
+        "mlpipe, bare loop": ours(arrays, model={}),
+        "mlpipe, Trainer": trainer(arrays, precision="32-true", model={}),
+        "rtdl FT-Transformer": rtdl(arrays),
+        "mlpipe, bare loop, bf16": ours(arrays, precision="bf16-mixed", model={}),
+        "mlpipe, Trainer, bf16": trainer(arrays, precision="bf16-mixed", model={}),
+        "mlpipe, 1 readout token, bare loop": ours(arrays, model={"readout_tokens": 1}),
+    }
+    if compiled:
+        found |= {
+            "mlpipe, bare loop, compiled": ours(arrays, compiled=True, model={}),
+            "mlpipe, bare loop, bf16, compiled": ours(arrays, precision="bf16-mixed", compiled=True, model={}),
+        }
+    if peer_python:
+        found["pytorch_tabular FTTransformer"] = pytorch_tabular(peer_python)
+    return found
+
+
+def measure(runs: Mapping[str, Contestant], rounds: int, steps: int) -> dict[str, Any]:
+    """Rows per second of each contestant in each round, and what the processor reaches beside them."""
+    rates: dict[str, list[float]] = {name: [] for name in runs}
+    ceilings: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for run in runs.values():
+        run(2)  # compile, allocate
+    for number in range(rounds):
+        for name, run in runs.items():
+            rates[name].append(run(steps))
+        ceilings["float32"].append(matmul_ceiling(torch.float32))
+        ceilings["bfloat16"].append(matmul_ceiling(torch.bfloat16))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+    return {"rows_per_second": rates, "matmul_gflops": ceilings}
+
+
+def as_markdown(record: Mapping[str, Any]) -> str:
+    """Medians, ratios within a round to each peer that was there, and the Trainer's share of the bare loop."""
+    rates: Mapping[str, list[float]] = record["rows_per_second"]
+    ceilings: Mapping[str, list[float]] = record["matmul_gflops"]
+
+    def ratio(name: str, other: str) -> float:
+        return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
+
+    peers = {short: name for short, name in PEERS.items() if name in rates}
+    heads = ["contestant", "rows/s, median", *(f"× {short}" for short in peers), "matrix-product GFLOP/s"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for name, measured in rates.items():
+        rate = statistics.median(measured)
+        default = name.startswith("mlpipe, ") and "1 readout" not in name
+        reached = f"{rate * record['flops_per_row'] / 1e9:.0f}" if default else ""
+        cells = [name, f"{rate:,.0f}", *(f"{ratio(name, peer):.2f}" for peer in peers.values()), reached]
+        lines.append(f"| {' | '.join(cells)} |")
+    overhead = [ratio(f"mlpipe, Trainer{kind}", f"mlpipe, bare loop{kind}") for kind in ("", ", bf16")]
+    products = [statistics.median(ceilings[dtype]) for dtype in ("float32", "bfloat16")]
+    lines.append(
+        f"\nTrainer against the bare loop: {overhead[0]:.3f} in float32, {overhead[1]:.3f} in bf16-mixed. "
+        f"Matrix products of 1024 x 1024 on {record['threads']} threads: {products[0]:.0f} GFLOP/s in float32, "
+        f"{products[1]:.0f} in bfloat16. Medians of {len(rates['mlpipe, Trainer'])} rounds in turn, on "
+        f"{record['processor']}."
+    )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
@@ -278,65 +233,17 @@ def main() -> None:
     args = parser.parse_args()
     keep_freed_memory()  # as `mlpipe.training.loop.train` does; all contestants, the peers too, run under it
     arrays = table(200 * BATCH)
-    one = {"readout_tokens": 1}
-    contestants: dict[str, Contestant] = {
-        "mlpipe, bare loop": ours(arrays, model={}),
-        "mlpipe, Trainer": trainer(arrays, precision="32-true", model={}),
-        "rtdl FT-Transformer": rtdl(arrays),
-        "mlpipe, bare loop, bf16": ours(arrays, precision="bf16-mixed", model={}),
-        "mlpipe, Trainer, bf16": trainer(arrays, precision="bf16-mixed", model={}),
-        "mlpipe, 1 readout token, bare loop": ours(arrays, model=one),
-    }
-    if not args.no_compile:
-        contestants |= {
-            "mlpipe, bare loop, compiled": ours(arrays, compiled=True, model={}),
-            "mlpipe, bare loop, bf16, compiled": ours(arrays, precision="bf16-mixed", compiled=True, model={}),
-        }
-    if args.peer_python:
-        contestants["pytorch_tabular FTTransformer"] = pytorch_tabular(args.peer_python)
-    rates: dict[str, list[float]] = {name: [] for name in contestants}
-    ceilings: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for run in contestants.values():
-        run(2)  # compile, allocate
-    for number in range(args.rounds):
-        for name, run in contestants.items():
-            rates[name].append(run(args.steps))
-        ceilings["float32"].append(matmul_ceiling(torch.float32))
-        ceilings["bfloat16"].append(matmul_ceiling(torch.bfloat16))
-        print(f"round {number + 1} of {args.rounds}", file=sys.stderr, flush=True)
-
-    def ratio(name: str, other: str) -> float:
-        return statistics.median(a / b for a, b in zip(rates[name], rates[other], strict=True))
-
-    base = "rtdl FT-Transformer"
-    flops = flops_per_row({}, arrays)
-    lines = ["| contestant | rows/s, median | against rtdl | matrix-product GFLOP/s |", "|---|---|---|---|"]
-    for name, measured in rates.items():
-        rate = statistics.median(measured)
-        reached = f"{rate * flops / 1e9:.0f}" if name.startswith("mlpipe, ") and "1 readout" not in name else ""
-        lines.append(f"| {name} | {rate:,.0f} | {ratio(name, base):.2f} | {reached} |")
-    overhead = {p: ratio(f"mlpipe, Trainer{p}", f"mlpipe, bare loop{p}") for p in ("", ", bf16")}
-    summary = (
-        f"Trainer against the bare loop: {overhead['']:.3f} in float32, {overhead[', bf16']:.3f} in bf16-mixed. "
-        f"Matrix products of 1024 x 1024 on these {torch.get_num_threads()} threads: "
-        f"{statistics.median(ceilings['float32']):.0f} GFLOP/s in float32, "
-        f"{statistics.median(ceilings['bfloat16']):.0f} in bfloat16. "
-        f"Median of {args.rounds} rounds in turn, on {processor()}."
-    )
-    lines += ["", summary]
-    print("\n".join(lines))
-    args.results.mkdir(parents=True, exist_ok=True)
-    record = {
-        "rows_per_second": rates,
-        "trainer_over_bare_loop": overhead,
-        "matmul_gflops": ceilings,
-        "flops_per_row": flops,
+    runs = contestants(arrays, compiled=not args.no_compile, peer_python=args.peer_python)
+    record = measure(runs, args.rounds, args.steps) | {
+        "flops_per_row": flops_per_row({}, arrays),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "processor": processor(),
     }
+    print(as_markdown(record))
+    args.results.mkdir(parents=True, exist_ok=True)
     (args.results / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-    (args.results / "training.md").write_text("\n".join(lines) + "\n")
+    (args.results / "training.md").write_text(as_markdown(record))
 
 
 if __name__ == "__main__":
