@@ -127,7 +127,7 @@ def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[s
     Raises:
         DataError: A feature's column is missing; the sentence names the closest one.
     """
-    names = frame.collect_schema().names()
+    names = frame.collect_schema()
     for column in schema.features:
         if column.name not in names:
             others = [name for name in names if name not in schema]

@@ -198,15 +198,15 @@ def read_labelled(
             has a target.
     """
     frame, _ = read(path, options if "://" in path else replace(options, format=None))
+    types = frame.schema  # put together anew each time it is asked for
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
-        if used and column.name not in frame.columns:
-            hint = did_you_mean(column.name, frame.columns)
+        if used and column.name not in types:
+            hint = did_you_mean(column.name, types)
             raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
-    dtypes = frame.schema
     for column in schema.features:
         try:
-            typed(column, dtypes[column.name])
+            typed(column, types[column.name])
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
     frame, dropped = drop_null_targets(map_labels(frame, schema.task.target, target_map), schema)
@@ -236,7 +236,8 @@ def map_labels(frame: pl.DataFrame, names: Sequence[str], target_map: Mapping[st
 
 def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The named columns in order; those that a later file lacks (unused ones only, see `read_labelled`) are null."""
-    return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
+    there = set(frame.columns)
+    return frame.select(pl.col(name) if name in there else pl.lit(None).alias(name) for name in names)
 
 
 def dropped_sentence(path: str, count: int) -> str:

@@ -175,8 +175,9 @@ def refuse_unknown_columns(path: str | Path, options: ReadOptions, names: Sequen
     Raises:
         ConfigError: Names the column and the closest one that is there.
     """
+    there = set(names)
     for name in options.dtypes or {}:
-        if name not in names:
+        if name not in there:
             raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
 
 
