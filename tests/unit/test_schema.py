@@ -55,6 +55,7 @@ def test_a_column_is_found_by_name() -> None:
 
 def test_a_wide_table_is_not_searched_for_each_of_its_columns() -> None:
     class Counted(tuple[Column, ...]):
+        __slots__ = ()
         searches = 0
 
         def __iter__(self) -> Iterator[Column]:

@@ -246,7 +246,7 @@ def test_the_way_to_arrays_asks_a_wide_table_for_its_columns_no_more_often(
     for width in (5, 50):
         numbers = {f"x{i}": [float(row * i % 7) for row in range(200)] for i in range(width)}
         words = {f"c{i}": [f"w{(row + i) % 5}" for row in range(200)] for i in range(width)}
-        times = {f"t{i}": [dt.datetime(2024, 1, 1 + row % 28, i % 24) for row in range(200)] for i in range(width)}
+        times = {f"t{i}": [dt.date(2024, 1 + i % 12, 1 + row % 28) for row in range(200)] for i in range(width)}
         table(200).with_columns(**numbers, **words, **times).write_csv("wide.csv")
         kinds = dict.fromkeys(numbers, "numeric") | dict.fromkeys(words, "categorical")
         asked.update(columns=0, schema=0)
