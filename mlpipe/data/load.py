@@ -18,7 +18,8 @@ from mlpipe.data.config import DataConfig
 from mlpipe.data.folds import split_fold
 from mlpipe.data.guards import find_warnings
 from mlpipe.data.infer import drop_null_targets, infer_schema
-from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
+from mlpipe.data.options import ReadOptions, refuse_unknown_columns
+from mlpipe.data.read import read, read_like
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean, how_many
@@ -188,7 +189,7 @@ def read_source(config: DataConfig) -> Source:
 def read_labelled(
     path: str, schema: Schema, options: ReadOptions, target_map: Mapping[str, str] | None
 ) -> tuple[pl.DataFrame, int]:
-    """Read another file of the same table: same options but for the format, same columns, same labels.
+    """Read another file of the same table as the first one was (see `read_like`): same columns, same labels.
 
     Returns:
         The rows that have a target, and how many had none.
@@ -197,7 +198,7 @@ def read_labelled(
         DataError: A used column is missing or cannot be read as its kind, a label is none of the classes, or no row
             has a target.
     """
-    frame, _ = read(path, options if "://" in path else replace(options, format=None))
+    frame = read_like(path, options)
     types = frame.schema  # put together anew each time it is asked for
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
