@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Self
 
 from mlpipe.errors import DataError, did_you_mean
@@ -182,14 +183,18 @@ class Schema:
         """The column with this role, or None; for the roles that at most one column can have."""
         return next((column for column in self.columns if column.role is role), None)
 
+    @cached_property
+    def _by_name(self) -> dict[str, Column]:
+        """Tables of thousands of columns are looked up column by column."""
+        return {column.name: column for column in self.columns}
+
     def __getitem__(self, name: str) -> Column:
-        for column in self.columns:
-            if column.name == name:
-                return column
-        raise DataError(f"There is no column {name!r}.{did_you_mean(name, self.names)}")
+        if name not in self._by_name:
+            raise DataError(f"There is no column {name!r}.{did_you_mean(name, self.names)}")
+        return self._by_name[name]
 
     def __contains__(self, name: object) -> bool:
-        return any(column.name == name for column in self.columns)
+        return name in self._by_name
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self.columns)

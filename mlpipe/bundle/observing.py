@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from mlpipe.arrays import Arrays
-from mlpipe.bundle.scoring import input_columns, stored_options
+from mlpipe.bundle.scoring import input_columns, scan_rows
 from mlpipe.bundle.streaming import Tally, stream
-from mlpipe.data.read import ReadOptions, scan
+from mlpipe.data.options import ReadOptions
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.features.drift import DriftMeter
 
@@ -48,7 +48,7 @@ def observe_file(
         DataError: A feature's column is missing.
         InputError: A value does not fit its column.
     """
-    frame = scan(data, read if read is not None else stored_options(predictor.read))
+    frame = scan_rows(predictor, data, read)
     features = [column.name for column in predictor.schema.features]
     for name in without:
         if name not in features:

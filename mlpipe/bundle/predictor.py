@@ -43,7 +43,7 @@ from mlpipe.schema import Schema
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mlpipe.data.read import ReadOptions
+    from mlpipe.data.options import ReadOptions
 
     #: What `Predictor.predict` takes.
     Rows = Mapping[str, Any] | Sequence[Mapping[str, Any]] | pl.DataFrame | pl.LazyFrame | pd.DataFrame

@@ -6,8 +6,7 @@ import glob
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from mlpipe.bundle.streaming import Tally, stream
+from mlpipe.data.options import ReadOptions
 from mlpipe.data.profile import NESTED
-from mlpipe.data.read import ReadOptions, scan
+from mlpipe.data.read import scan, scan_like
 from mlpipe.data.sources import first_line
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 from mlpipe.schema import Schema
@@ -55,7 +55,7 @@ def score_file(
     if suffix not in _SINKS:
         raise ConfigError(f"{str(out)!r}: the ending says which format to write; it can be {', '.join(_SINKS)}.")
     check_out(data, out, overwrite=overwrite)
-    frame = scan(data, read if read is not None else stored_options(predictor.read))
+    frame = scan_rows(predictor, data, read)
     columns = input_columns(frame, predictor.schema, source=str(data))
     frame = frame.select(columns)
     identifiers = [column.name for column in predictor.schema.identifiers if column.name in columns]
@@ -127,7 +127,7 @@ def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[s
     Raises:
         DataError: A feature's column is missing; the sentence names the closest one.
     """
-    names = frame.collect_schema().names()
+    names = frame.collect_schema()
     for column in schema.features:
         if column.name not in names:
             others = [name for name in names if name not in schema]
@@ -136,9 +136,9 @@ def input_columns(frame: pl.LazyFrame, schema: Schema, *, source: str) -> list[s
     return [c.name for c in schema.identifiers if c.name in names] + [c.name for c in schema.features]
 
 
-def stored_options(read: Mapping[str, Any] | None) -> ReadOptions:
-    """How the training file was read, for a file that may be of another format."""
-    return replace(ReadOptions(**(read or {})), format=None)
+def scan_rows(predictor: Predictor, data: str | Path, read: ReadOptions | None) -> pl.LazyFrame:
+    """The rows of a file, read as `read` says; None: as the training file was, see `mlpipe.data.read.scan_like`."""
+    return scan(data, read) if read is not None else scan_like(data, ReadOptions(**(predictor.read or {})))
 
 
 def check_out(data: str | Path, out: Path, *, overwrite: bool) -> None:

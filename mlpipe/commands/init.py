@@ -14,7 +14,7 @@ from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
     from mlpipe.data.config import DataConfig
-    from mlpipe.data.read import ReadOptions
+    from mlpipe.data.options import ReadOptions
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     table = load_table(config)
     num_rows = sum(len(frame) for frame in table.frames.values())
     size = f"{how_many(num_rows, 'row')}, {how_many(len(table.schema.columns), 'column')}"
-    print(f"{args.data}: {size} ({table.read.format})\n")
+    print(f"{args.data}: {size} ({table.read.format or 'text'})\n")
     print(_columns_as_text(table.schema))
     print(f"\nTask: {table.schema.task.kind}, target {', '.join(map(repr, table.schema.task.target))}")
     print_parts(table.balance)
@@ -79,7 +79,7 @@ def read_options(pairs: Sequence[str]) -> ReadOptions:
         >>> options.encoding, options.separator, options.skip_rows, options.null_values
         ('latin-1', '|', 2, ['-', 'x'])
     """
-    from mlpipe.data.read import ReadOptions
+    from mlpipe.data.options import ReadOptions
 
     types = get_type_hints(ReadOptions)
     values: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from mlpipe.data.config import DataConfig
-from mlpipe.data.read import ReadOptions
+from mlpipe.data.options import ReadOptions
 from mlpipe.errors import how_many
 from mlpipe.schema import Column, Kind, Role, Schema
 

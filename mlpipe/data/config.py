@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mlpipe.data.read import ReadOptions
+from mlpipe.data.options import ReadOptions
 from mlpipe.data.split import SplitConfig
 from mlpipe.data.target import check_task
 from mlpipe.errors import ConfigError

@@ -28,20 +28,21 @@ _FOREIGN = (
 _WHAT = {"parquet": "Parquet", "ipc": "Arrow IPC", "ndjson": "NDJSON", "csv": "CSV text", "tsv": "CSV text"}
 
 
-def find_format(source: Source, wanted: str | None, encoding: str) -> str:
+def find_format(source: Source, wanted: str | None, encoding: str, nameless: str = "csv") -> str:
     """The format of a file: `csv`, `tsv`, `parquet`, `ipc` or `ndjson`.
 
     Args:
         source: The file; the ending of its name is what counts if its bytes allow it. A URL's bytes are not looked at.
         wanted: The format the user asked for, or None.
         encoding: The encoding the user gave; UTF-16 is refused only where it is not that.
+        nameless: The format of a URL whose ending names none.
 
     Raises:
         DataError: It is something that cannot be read, or its bytes are not what its name (or the user) says.
     """
     named = FORMAT_OF_ENDING.get(_ending(source))
     if source.is_url:
-        return wanted or named or "csv"
+        return wanted or named or nameless
     sample, _ = head(source, 2**16)
     if not sample.strip():
         raise DataError(f"{source.name} is empty.")

@@ -94,8 +94,7 @@ def leak_warnings(schema: Schema, train: pl.DataFrame) -> list[str]:
     sample = train[sample_rows(train.height, rows)]
     if sample.height < 50:
         return []
-    dtypes = sample.schema
-    values = {column.name: _values(sample, column, dtypes[column.name]) for column in features}
+    values = {column.name: _values(sample[column.name], column) for column in features}
     warnings = []
     for name in schema.task.target:
         target = _target(sample, name, schema.task.kind)
@@ -136,9 +135,9 @@ def _target(sample: pl.DataFrame, name: str, kind: TaskKind) -> Floats:
     return codes(sample.select(category(column, dtype)).to_series()).astype(np.float64)
 
 
-def _values(sample: pl.DataFrame, column: Column, dtype: pl.DataType) -> Floats:
+def _values(raw: pl.Series, column: Column) -> Floats:
     """One number per row, NaN for none; for categories a code."""
-    expression = pl.col(column.name)
+    expression, dtype = pl.col(column.name), raw.dtype
     if column.kind in (Kind.DATE, Kind.DATETIME):
         expression = timestamp(expression, dtype, column).cast(pl.Int64).cast(pl.Float64)
     elif column.kind is Kind.DURATION:
@@ -146,8 +145,8 @@ def _values(sample: pl.DataFrame, column: Column, dtype: pl.DataType) -> Floats:
     elif column.kind is Kind.NUMERIC:
         expression = number(expression, dtype)
     else:
-        return codes(sample.select(category(expression, dtype)).to_series()).astype(np.float64)
-    return sample.select(expression).to_series().fill_null(float("nan")).to_numpy()
+        return codes(raw.to_frame().select(category(expression, dtype)).to_series()).astype(np.float64)
+    return raw.to_frame().select(expression).to_series().fill_null(float("nan")).to_numpy()
 
 
 def _score(values: Floats, column: Column, target: Floats, kind: TaskKind) -> float:

@@ -72,8 +72,9 @@ def infer_schema(
     profiles = profile_table(frame)
     if next(iter(profiles.values())).rows == 0:
         raise DataError(f"{source} has no rows.")
+    predicted = set(targets)
     found = tuple(
-        _column(name, profiles[name], overrides.get(name), roles.get(name), name in targets, source) for name in names
+        _column(name, profiles[name], overrides.get(name), roles.get(name), name in predicted, source) for name in names
     )
     schema = Schema(found, infer_task(frame, targets, profiles, task, source))
     if not schema.features:
@@ -87,7 +88,8 @@ def drop_null_targets(frame: pl.DataFrame, schema: Schema) -> tuple[pl.DataFrame
     Nothing can be learned from a row without a target. NaN, infinite numbers and, in a target of text, blanks count
     as none.
     """
-    kept = frame.filter([has_target(name, frame.schema[name]) for name in schema.task.target])
+    types = frame.schema
+    kept = frame.filter([has_target(name, types[name]) for name in schema.task.target])
     return kept, frame.height - kept.height
 
 
@@ -110,12 +112,13 @@ def _roles(
 
 
 def _check_overrides(overrides: Mapping[str, str], targets: Sequence[str], names: Sequence[str]) -> None:
+    there, predicted = set(names), set(targets)
     for name, choice in overrides.items():
-        if name not in names:
+        if name not in there:
             raise ConfigError(f"`data.columns` names {name!r}, which is no column.{did_you_mean(name, names)}")
         if choice not in CHOICES:
             raise ConfigError(f"`data.columns`: {name!r} is {choice!r}.{did_you_mean(choice, CHOICES)}")
-        if name in targets:
+        if name in predicted:
             raise ConfigError(f"`data.columns` names the target {name!r}; what it is, `data.task` says.")
 
 

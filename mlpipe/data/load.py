@@ -18,7 +18,8 @@ from mlpipe.data.config import DataConfig
 from mlpipe.data.folds import split_fold
 from mlpipe.data.guards import find_warnings
 from mlpipe.data.infer import drop_null_targets, infer_schema
-from mlpipe.data.read import ReadOptions, read, refuse_unknown_columns
+from mlpipe.data.options import ReadOptions, refuse_unknown_columns
+from mlpipe.data.read import read, read_like
 from mlpipe.data.split import Split, SplitConfig, describe_split, split_rows
 from mlpipe.data.target import find_targets
 from mlpipe.errors import DataError, did_you_mean, how_many
@@ -188,7 +189,7 @@ def read_source(config: DataConfig) -> Source:
 def read_labelled(
     path: str, schema: Schema, options: ReadOptions, target_map: Mapping[str, str] | None
 ) -> tuple[pl.DataFrame, int]:
-    """Read another file of the same table: same options but for the format, same columns, same labels.
+    """Read another file of the same table as the first one was (see `read_like`): same columns, same labels.
 
     Returns:
         The rows that have a target, and how many had none.
@@ -197,16 +198,16 @@ def read_labelled(
         DataError: A used column is missing or cannot be read as its kind, a label is none of the classes, or no row
             has a target.
     """
-    frame, _ = read(path, options if "://" in path else replace(options, format=None))
+    frame = read_like(path, options)
+    types = frame.schema  # put together anew each time it is asked for
     for column in schema:
         used = column.role not in (Role.IGNORED, Role.IDENTIFIER, Role.SPLIT)
-        if used and column.name not in frame.columns:
-            hint = did_you_mean(column.name, frame.columns)
+        if used and column.name not in types:
+            hint = did_you_mean(column.name, types)
             raise DataError(f"{path}: there is no column {column.name!r}, which the training file has.{hint}")
-    dtypes = frame.schema
     for column in schema.features:
         try:
-            typed(column, dtypes[column.name])
+            typed(column, types[column.name])
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
     frame, dropped = drop_null_targets(map_labels(frame, schema.task.target, target_map), schema)
@@ -236,7 +237,8 @@ def map_labels(frame: pl.DataFrame, names: Sequence[str], target_map: Mapping[st
 
 def with_all_columns(frame: pl.DataFrame, names: list[str]) -> pl.DataFrame:
     """The named columns in order; those that a later file lacks (unused ones only, see `read_labelled`) are null."""
-    return frame.select(pl.col(n) if n in frame.columns else pl.lit(None).alias(n) for n in names)
+    there = set(frame.columns)
+    return frame.select(pl.col(name) if name in there else pl.lit(None).alias(name) for name in names)
 
 
 def dropped_sentence(path: str, count: int) -> str:

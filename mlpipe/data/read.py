@@ -18,69 +18,15 @@ from pathlib import Path
 import polars as pl
 
 from mlpipe.data.csvscan import Text, read_csv, scan_csv
-from mlpipe.data.dialect import Dialect, check_separator, find_dialect
+from mlpipe.data.dialect import Dialect, find_dialect
 from mlpipe.data.formats import find_format
+from mlpipe.data.options import DEFAULT_NULL_VALUES, DETECTED, ReadOptions, refuse_unknown_columns
 from mlpipe.data.scans import explain, scan_files
 from mlpipe.data.sources import Source, decoded_lines, find_sources, head, read_all
-from mlpipe.errors import ConfigError, DataError, did_you_mean
-
-FORMATS = ("csv", "tsv", "parquet", "ipc", "ndjson")
-
-#: What stands for a missing value in a text file, unless `data.read.null_values` says otherwise.
-DEFAULT_NULL_VALUES = ("", " ", "?", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null", "None")
+from mlpipe.errors import DataError
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """How a file is to be read. What is None is detected; Parquet and Arrow files need none of it.
-
-    Args:
-        format: csv, tsv, parquet, ipc (Arrow) or ndjson; None: by the file's name and its first bytes.
-        separator: Between two fields: comma, semicolon, tab or bar are detected.
-        header: Whether the first line holds the names of the columns.
-        columns: Names for the columns, from left to right; without them a file without header has column_1, column_2…
-        null_values: What stands for a missing value; None: an empty field, ?, NA, NaN, null and their like.
-        decimal_comma: Whether 1,5 is a number.
-        skip_rows: Lines above the table.
-        encoding: utf8, utf8-lossy (what is no UTF-8 is replaced), or another one that Python knows, such as latin-1.
-        quote: Around fields that hold a separator; an empty string takes quotes as they are.
-        comment: Lines that start with it, such as `#`, are left out; None: none are.
-        dtypes: Polars types by column name, such as `zip: String`; other columns' types are detected.
-    """
-
-    format: str | None = None
-    separator: str | None = None
-    header: bool | None = None
-    columns: list[str] | None = None
-    null_values: list[str] | None = None
-    decimal_comma: bool | None = None
-    skip_rows: int = 0
-    encoding: str = "utf8"
-    quote: str = '"'
-    comment: str | None = None
-    dtypes: dict[str, str] | None = None
-
-    def __post_init__(self) -> None:
-        if self.format is not None and self.format not in FORMATS:
-            raise ConfigError(f"`data.read.format` is {self.format!r}.{did_you_mean(self.format, FORMATS)}")
-        check_separator(self.separator)
-        if self.skip_rows < 0:
-            raise ConfigError(f"`data.read.skip_rows` is {self.skip_rows}; it has to be 0 or more.")
-        if len(self.quote) > 1 or not self.quote.isascii():
-            raise ConfigError(f"`data.read.quote` is {self.quote!r}; it has to be one character, or empty for none.")
-        if self.comment is not None and (not self.comment or self.comment in (self.quote, self.separator)):
-            raise ConfigError(
-                f"`data.read.comment` is {self.comment!r}; it has to be what remarks start with, neither empty nor the "
-                "quote or the separator."
-            )
-        if self.encoding != "utf8-lossy":
-            try:
-                codecs.lookup(self.encoding)
-            except LookupError as error:
-                raise ConfigError(f"`data.read.encoding` is {self.encoding!r}, which Python does not know.") from error
-
-
-def scan(path: str | Path, options: ReadOptions = ReadOptions()) -> pl.LazyFrame:
+def scan(path: str | Path, options: ReadOptions = DETECTED) -> pl.LazyFrame:
     """A table as a LazyFrame, its rows in file order.
 
     CSV and TSV (plain, gzip, Zstandard, or in a zip archive as `archive.zip::member.csv`), Parquet, Arrow IPC,
@@ -95,25 +41,42 @@ def scan(path: str | Path, options: ReadOptions = ReadOptions()) -> pl.LazyFrame
         DataError: There is no such file, or it is not what it has to be; the sentence says what would be right.
         ConfigError: An option is wrong.
     """
-    return _scan(path, options)[0]
+    return _scan(_find(path, options))[0]
 
 
-def detect_options(path: str | Path, options: ReadOptions = ReadOptions()) -> ReadOptions:
+def scan_like(path: str | Path, trained: ReadOptions) -> pl.LazyFrame:
+    """`scan` of a later file of a table, which is read as the first one was.
+
+    The format is the later file's own. A separator goes with a format: where the later file's is another one, it is
+    looked for anew, unless `trained` has a separator without a format, which holds for all of them.
+
+    Args:
+        path: As for `scan`.
+        trained: How the first file was read: its `detect_options`.
+
+    Raises:
+        DataError, ConfigError: As `scan`.
+    """
+    return _scan(_find_like(path, trained))[0]
+
+
+def detect_options(path: str | Path, options: ReadOptions = DETECTED) -> ReadOptions:
     """The options with what was detected filled in, so that other files of the same table are read like this one.
 
-    `columns` stays None unless it was given: names come from the header, or from the columns' positions.
+    `columns` stays None unless it was given: names come from the header, or from the columns' positions. `format` stays
+    None if a separator was given without one; see `scan_like`.
 
     Raises:
         DataError, ConfigError: As `scan`; also where `dtypes` names a column that is not there.
     """
-    frame, detected = _scan(path, options)
+    frame, detected = _scan(_find(path, options))
     refuse_unknown_columns(path, options, frame.collect_schema().names())
     return detected
 
 
 def read(
     path: str | Path,
-    options: ReadOptions = ReadOptions(),
+    options: ReadOptions = DETECTED,
     columns: Callable[[pl.Schema], Sequence[pl.Expr]] = lambda _: [pl.all()],
 ) -> tuple[pl.DataFrame, ReadOptions]:
     """A table in memory and its `detect_options`, in one pass over a text file where `scan` takes two.
@@ -126,68 +89,92 @@ def read(
     Raises:
         DataError, ConfigError: As `scan`, and what `columns` raises.
     """
-    sources, options = _find(path, options)
-    if options.format in ("csv", "tsv"):
-        text = _text(sources, options)
-        frame, types = read_csv(text, options.dtypes or {}, columns)
-        return frame, _detected(options, text.dialect, types)
-    scanned = _scan_binary(path, sources, options)
-    chosen = scanned.select(columns(scanned.collect_schema()))
-    try:
-        return chosen.collect(), options
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise explain(sources, str(options.format), error) from error
+    return _read(_find(path, options), columns)
 
 
-def _scan(path: str | Path, options: ReadOptions) -> tuple[pl.LazyFrame, ReadOptions]:
-    sources, options = _find(path, options)
-    if options.format in ("csv", "tsv"):
-        text = _text(sources, options)
-        frame, types = scan_csv(text, options.dtypes or {})
-        return frame, _detected(options, text.dialect, types)
-    return _scan_binary(path, sources, options), options
+def read_like(path: str | Path, trained: ReadOptions) -> pl.DataFrame:
+    """A later file of a table in memory; see `scan_like`."""
+    return _read(_find_like(path, trained), lambda _: [pl.all()])[0]
 
 
-def _find(path: str | Path, options: ReadOptions) -> tuple[Sequence[Source], ReadOptions]:
-    """The files and their format."""
+@dataclass(frozen=True)
+class _Files:
+    """What a path stands for: files of one format, and how they are to be read."""
+
+    path: str | Path
+    sources: Sequence[Source]
+    format: str
+    options: ReadOptions
+
+    @property
+    def is_text(self) -> bool:
+        return self.format in ("csv", "tsv")
+
+
+def _find(path: str | Path, options: ReadOptions) -> _Files:
     sources = find_sources(path)
-    formats = {find_format(source, options.format, options.encoding) for source in sources}
+    return _Files(path, sources, _common_format(path, sources, options.format, options.encoding), options)
+
+
+def _find_like(path: str | Path, trained: ReadOptions) -> _Files:
+    sources = find_sources(path)
+    format_ = _common_format(path, sources, None, trained.encoding, nameless=trained.format or "csv")
+    same = trained.format in (None, format_)
+    return _Files(path, sources, format_, trained if same else replace(trained, separator=None))
+
+
+def _common_format(
+    path: str | Path, sources: Sequence[Source], wanted: str | None, encoding: str, nameless: str = "csv"
+) -> str:
+    formats = {find_format(source, wanted, encoding, nameless) for source in sources}
     if len(formats) > 1:
         raise DataError(f"{path} stands for files of several formats ({', '.join(sorted(formats))}); narrow it down.")
-    return sources, replace(options, format=formats.pop())
+    return formats.pop()
 
 
-def _scan_binary(path: str | Path, sources: Sequence[Source], options: ReadOptions) -> pl.LazyFrame:
-    frame = scan_files(sources, str(options.format))
+def _scan(files: _Files) -> tuple[pl.LazyFrame, ReadOptions]:
+    if files.is_text:
+        text = _text(files)
+        frame, types = scan_csv(text, files.options.dtypes or {})
+        return frame, _detected(files, text.dialect, types)
+    return _scan_binary(files), _with_format(files)
+
+
+def _read(files: _Files, columns: Callable[[pl.Schema], Sequence[pl.Expr]]) -> tuple[pl.DataFrame, ReadOptions]:
+    if files.is_text:
+        text = _text(files)
+        frame, types = read_csv(text, files.options.dtypes or {}, columns)
+        return frame, _detected(files, text.dialect, types)
+    scanned = _scan_binary(files)
+    chosen = scanned.select(columns(scanned.collect_schema()))
+    try:
+        return chosen.collect(), _with_format(files)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise explain(files.sources, files.format, error) from error
+
+
+def _scan_binary(files: _Files) -> pl.LazyFrame:
+    frame = scan_files(files.sources, files.format)
     try:
         names = frame.collect_schema().names()
         empty = not names or frame.select(pl.first()).head(1).collect().is_empty()
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise explain(sources, str(options.format), error) from error
+        raise explain(files.sources, files.format, error) from error
     if empty:
-        raise DataError(f"{path} has no rows.")
+        raise DataError(f"{files.path} has no rows.")
     return frame
 
 
-def refuse_unknown_columns(path: str | Path, options: ReadOptions, names: Sequence[str]) -> None:
-    """Refuse `dtypes` for columns that a table has not; a later file of the same table may lack some.
-
-    Raises:
-        ConfigError: Names the column and the closest one that is there.
-    """
-    for name in options.dtypes or {}:
-        if name not in names:
-            raise ConfigError(f"`data.read.dtypes` names {name!r}, which {path} has not.{did_you_mean(name, names)}")
-
-
-def _text(sources: Sequence[Source], options: ReadOptions) -> Text:
-    separator = "\t" if options.separator is None and options.format == "tsv" else options.separator
-    options = replace(options, separator=separator)
+def _text(files: _Files) -> Text:
+    options, sources = files.options, files.sources
+    if options.separator is None and files.format == "tsv":
+        options = replace(options, separator="\t")
     if not _is_utf8(options.encoding):
         sources = [_recoded(source, options.encoding) for source in sources]
     first = sources[0]
     sample, whole = _complete_lines(*head(first), options)
     dialect = _dialect(first, sample, options)
+    options = replace(options, separator=dialect.separator, header=dialect.header)
     for source in sources[1:]:
         other = _dialect(source, _complete_lines(*head(source, 2**16), options)[0], options)
         if other.names != dialect.names:
@@ -196,14 +183,19 @@ def _text(sources: Sequence[Source], options: ReadOptions) -> Text:
     return Text(sources, dialect, sample, whole and len(sources) == 1)
 
 
-def _detected(options: ReadOptions, dialect: Dialect, types: dict[str, str]) -> ReadOptions:
+def _with_format(files: _Files) -> ReadOptions:
+    """The options, with the format filled in unless a separator was given that is to hold for all formats."""
+    return files.options if files.options.separator is not None else replace(files.options, format=files.format)
+
+
+def _detected(files: _Files, dialect: Dialect, types: dict[str, str]) -> ReadOptions:
     return replace(
-        options,
+        _with_format(files),
         separator=dialect.separator,
         header=dialect.header,
         null_values=list(dialect.null_values),
         decimal_comma=dialect.decimal_comma,
-        dtypes={**(options.dtypes or {}), **types},
+        dtypes={**(files.options.dtypes or {}), **types},
     )
 
 

@@ -52,9 +52,10 @@ def find_targets(target: str | Sequence[str], names: Sequence[str], source: str)
     if not wanted or len(set(wanted)) != len(wanted):
         raise ConfigError("`data.target` has to name one column, or several different ones.")
     ends = {"first": names[0], "last": names[-1]}
-    found = tuple(name if name in names else ends.get(name, name) for name in wanted)
+    there = set(names)
+    found = tuple(name if name in there else ends.get(name, name) for name in wanted)
     for name in found:
-        if name not in names:
+        if name not in there:
             raise DataError(f"{source} has no target column {name!r}.{did_you_mean(name, names)}")
     return found
 

@@ -57,9 +57,10 @@ def describe_features(
         schema: What the columns are.
         transformers: The fitted ones, by column.
     """
+    types = frame.schema  # put together anew each time it is asked for
     columns = [column for column in schema.features if _is_number(column)]
-    numbers = {column.name: _number(column, sample) for column in columns}
-    times = {f"{column.name}.elapsed": _seconds(column, sample) for column in schema.features if _is_time(column)}
+    numbers = {column.name: _number(column, types) for column in columns}
+    times = {f"{column.name}.elapsed": _seconds(column, types) for column in schema.features if _is_time(column)}
     chosen = sample.select(column.alias(name) for name, column in (numbers | times).items())
     raw = {name: chosen[name].fill_null(float("nan")).to_numpy() for name in chosen.columns}
     raw |= _calendar_parts(arrays, spec, transformers)
@@ -139,7 +140,8 @@ def _ranges(columns: Sequence[Column], frame: pl.DataFrame) -> dict[str, tuple[f
     To ask each value whether it is a number takes many times as long as to find the ends of the values as they stand,
     which are those of the numbers unless an infinite or unreadable one is among them.
     """
-    asis = {column.name: typed(column, frame.schema[column.name]) for column in columns}
+    types = frame.schema
+    asis = {column.name: typed(column, types[column.name]) for column in columns}
     found = _ends({name: value for name, (value, dtype) in asis.items() if dtype.is_numeric()}, frame)
     ranges = {
         name: (low, high) for name, (low, high) in found.items() if -LARGEST_NUMBER <= low <= high <= LARGEST_NUMBER
@@ -156,18 +158,19 @@ def _ends(values: Mapping[str, pl.Expr], frame: pl.DataFrame) -> dict[str, tuple
         for index, value in enumerate(values.values())
         for end, expression in (("low", value.min()), ("high", value.max()))
     )
-    pairs = [(ends[f"low{index}"].item(), ends[f"high{index}"].item()) for index in range(len(values))]
+    found = iter(ends.row(0) if values else ())
+    pairs = zip(found, found, strict=True)
     return {name: (low + 0.0, high + 0.0) for name, (low, high) in zip(values, pairs, strict=True) if low is not None}
 
 
-def _number(column: Column, frame: pl.DataFrame) -> pl.Expr:
+def _number(column: Column, types: pl.Schema) -> pl.Expr:
     """A raw column of numbers, Float64, null where there is none; a duration in seconds."""
-    return number(*typed(column, frame.schema[column.name]))
+    return number(*typed(column, types[column.name]))
 
 
-def _seconds(column: Column, frame: pl.DataFrame) -> pl.Expr:
+def _seconds(column: Column, types: pl.Schema) -> pl.Expr:
     """A raw column of times, Float64, in seconds since 1970."""
-    time, _ = typed(column, frame.schema[column.name])
+    time, _ = typed(column, types[column.name])
     return time.dt.epoch("s").cast(pl.Float64)
 
 

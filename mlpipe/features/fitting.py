@@ -39,9 +39,7 @@ def fit_columns(
     """
 
     def fit_column(column: Column) -> list[ColumnTransformer]:
-        raw = frame[column.name]  # by itself: a query over a wide table costs time for each of its columns
-        value, _ = typed(column, raw.dtype)
-        values = raw.to_frame().select(value.alias(column.name)).to_series()
+        values = _typed(column, frame)
         if (flat := _flatness(values)) is not None:
             logger.warning("Column %r %s in the training rows: it tells the model nothing.", column.name, flat)
         return fit_transformers(column, values, encoding.result(), schema.task, config)
@@ -75,10 +73,16 @@ def put_out_of_fold(
         for transformer in chosen:
             width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
             if isinstance(transformer, TargetMean):
-                values = frame.select(typed(schema[name], frame.schema[name])[0].alias(name)).to_series()
-                encoded = transformer.out_of_fold(values, target_columns(target, schema.task))
+                encoded = transformer.out_of_fold(_typed(schema[name], frame), target_columns(target, schema.task))
                 arrays.numeric[:, position : position + width] = encoded
             position += width
+
+
+def _typed(column: Column, frame: pl.DataFrame) -> pl.Series:
+    """A column's values as its transformer reads them."""
+    raw = frame[column.name]  # by itself: a query over a wide table costs time for each of its columns
+    value, _ = typed(column, raw.dtype)
+    return raw.to_frame().select(value.alias(column.name)).to_series()
 
 
 def _flatness(values: pl.Series) -> str | None:

@@ -6,6 +6,7 @@ is answered by a program that can mend it: there the same junk is an error that 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -99,7 +100,7 @@ def _is_target(column: Column) -> bool:
 
 
 def _from_frame(rows: Any, needed: Sequence[Column], schema: Schema) -> pl.DataFrame:
-    present = list(rows.collect_schema().names() if isinstance(rows, pl.LazyFrame) else rows.columns)
+    present = Counter(rows.collect_schema().names() if isinstance(rows, pl.LazyFrame) else rows.columns)
     for column in needed:
         if column.name not in present:
             hint = did_you_mean(column.name, present)
@@ -108,8 +109,8 @@ def _from_frame(rows: Any, needed: Sequence[Column], schema: Schema) -> pl.DataF
     if isinstance(rows, pl.LazyFrame):
         return rows.select(names).collect(engine="streaming")
     for name in names:
-        if present.count(name) > 1:  # pandas alone allows it
-            raise InputError(f"There are {present.count(name)} columns {name!r} in the table.", field=name)
+        if present[name] > 1:  # pandas alone allows it
+            raise InputError(f"There are {present[name]} columns {name!r} in the table.", field=name)
     return rows.select(names) if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows[names])
 
 

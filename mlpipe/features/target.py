@@ -244,5 +244,6 @@ def _confidence(shares: npt.NDArray[np.floating[Any]], best: npt.NDArray[np.int6
 def _column(frame: pl.DataFrame, name: str, source: str) -> pl.Series:
     if name not in frame.columns:
         raise DataError(f"{source}: there is no target column {name!r}.{did_you_mean(name, frame.columns)}")
-    refuse_nested(name, frame.schema[name])
-    return frame[name]
+    values = frame[name]
+    refuse_nested(name, values.dtype)
+    return values

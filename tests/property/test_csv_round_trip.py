@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from mlpipe.data.read import DEFAULT_NULL_VALUES, ReadOptions, detect_options, scan
+from mlpipe.data.options import DEFAULT_NULL_VALUES, ReadOptions
+from mlpipe.data.read import detect_options, scan
 
 WORDS_WITH_MEANING = {word.lower() for word in DEFAULT_NULL_VALUES} | {"true", "false", "inf", "infinity"}
 HEADER = st.from_regex(r"[A-Za-z][A-Za-z_ ]{0,8}[a-z]", fullmatch=True)

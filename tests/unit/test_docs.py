@@ -17,7 +17,7 @@ import pytest
 
 from mlpipe.commands.arguments import VERBS, build_parsers
 from mlpipe.data.config import DataConfig
-from mlpipe.data.read import ReadOptions
+from mlpipe.data.options import ReadOptions
 from mlpipe.data.split import SplitConfig
 from mlpipe.training.parser import GROUPS, known_keys, parse_config
 from mlpipe.training.variables import NOT_KEYS

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import pytest
 
@@ -50,6 +51,20 @@ def test_a_column_is_found_by_name() -> None:
     assert schema["cut"].categories == ("Fair", "Good")
     assert "cut" in schema
     assert "clarity" not in schema
+
+
+def test_a_wide_table_is_not_searched_for_each_of_its_columns() -> None:
+    class Counted(tuple[Column, ...]):
+        __slots__ = ()
+        searches = 0
+
+        def __iter__(self) -> Iterator[Column]:
+            Counted.searches += 1
+            return super().__iter__()
+
+    schema = Schema(Counted(Column(f"c{i}", Kind.NUMERIC) for i in range(50)), Task(TaskKind.REGRESSION, ("y",)))
+    assert [schema[f"c{i}"].name for i in range(50) if f"c{i}" in schema] == [f"c{i}" for i in range(50)]
+    assert Counted.searches == 1
 
 
 def test_a_column_that_is_not_there_is_named_with_the_closest() -> None:

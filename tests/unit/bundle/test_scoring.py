@@ -11,9 +11,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from mlpipe.bundle import scoring
 from mlpipe.bundle.predictor import ModelPredictor, Predictor
-from mlpipe.data.read import ReadOptions
+from mlpipe.data.options import ReadOptions
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.schema import TaskKind
 
@@ -203,9 +202,13 @@ def test_a_fault_of_ours_is_no_fault_of_the_file(
         predictor.predict_file(rows, tmp_path / "out.csv")
 
 
-def test_the_stored_options_are_not_bound_to_the_training_files_format() -> None:
-    assert scoring.stored_options({"format": "csv", "separator": ";"}) == ReadOptions(separator=";")
-    assert scoring.stored_options(None) == ReadOptions()
+def test_a_tsv_has_tabs_whatever_the_training_file_had(binary: Any, rows: Path, tmp_path: Path) -> None:
+    read = {"format": "csv", "separator": ","}
+    predictor = Predictor.load(binary.write(tmp_path / "with options", read=read))
+    binary.frame.write_csv(tmp_path / "in.tsv", separator="\t")
+    predictor.predict_file(tmp_path / "in.tsv", tmp_path / "out.parquet")
+    predictor.predict_file(rows, tmp_path / "expected.parquet")
+    assert_frame_equal(pl.read_parquet(tmp_path / "out.parquet"), pl.read_parquet(tmp_path / "expected.parquet"))
 
 
 @pytest.mark.parametrize("stored", [False, True])

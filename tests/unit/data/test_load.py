@@ -12,9 +12,11 @@ import pytest
 
 from mlpipe.data.config import DataConfig
 from mlpipe.data.load import Table, load_table, read_source
-from mlpipe.data.read import ReadOptions
+from mlpipe.data.options import ReadOptions
 from mlpipe.data.split import SplitConfig
 from mlpipe.errors import ConfigError, DataError
+from mlpipe.features.config import FeaturesConfig
+from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import Role, TaskKind
 
 
@@ -223,6 +225,63 @@ def test_warnings_of_the_guards_pass_through(folder: Path) -> None:
 def test_a_file_that_is_not_there_is_named_with_the_closest_one(folder: Path) -> None:
     with pytest.raises(DataError, match=r"tset\.csv\. Did you mean 'test\.csv'\?$"):
         load(train="train.csv", test="tset.csv")
+
+
+@pytest.mark.parametrize(
+    ("read", "separator"),
+    [
+        (ReadOptions(), "\t"),
+        (ReadOptions(format="csv", separator=","), "\t"),  # what the config of `mlpipe init` says
+        (ReadOptions(separator=","), ","),  # for files of all formats
+    ],
+)
+def test_a_later_tsv_has_tabs_unless_the_config_says_otherwise(folder: Path, read: ReadOptions, separator: str) -> None:
+    table(50, 2).write_csv("test.tsv", separator=separator)
+    loaded = load(train="train.csv", test="test.tsv", read=read)
+    assert loaded.frames["test"]["x"].to_list() == pytest.approx(table(50, 2)["x"].to_list())
+    again = load(train="train.csv", test="test.tsv", read=loaded.read)  # as a run's config says it
+    assert again.frames["test"].equals(loaded.frames["test"])
+
+
+def test_a_later_csv_of_a_tsv_is_looked_at_anew(folder: Path) -> None:
+    table(200).write_csv("train.tsv", separator="\t")
+    assert load(train="train.tsv", test="test.csv").frames["test"].height == 50
+
+
+def test_the_way_to_arrays_asks_a_wide_table_for_its_columns_no_more_often(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What Polars puts together anew from all columns each time it is asked must not be asked for by each of them."""
+    asked = {"columns": 0, "schema": 0}
+
+    def counted(name: str) -> property:
+        asks = getattr(pl.DataFrame, name).fget
+
+        def get(frame: pl.DataFrame) -> Any:
+            asked[name] += frame.width > 25  # the table, and not what was counted of one column
+            return asks(frame)
+
+        return property(get)
+
+    found = []
+    for width in (10, 50):
+        numbers = {f"x{i}": [float(row * i % 7) for row in range(200)] for i in range(width)}
+        words = {f"c{i}": [f"w{(row + i) % 5}" for row in range(200)] for i in range(width)}
+        times = {f"t{i}": [dt.date(2024, 1 + i % 12, 1 + row % 28) for row in range(200)] for i in range(width)}
+        table(200).hstack(pl.DataFrame(numbers | words | times)).write_csv("wide.csv")
+        kinds = dict.fromkeys(numbers, "numeric") | dict.fromkeys(words, "categorical")
+        asked.update(columns=0, schema=0)
+        with monkeypatch.context() as patch:
+            patch.setattr(pl.DataFrame, "columns", counted("columns"))
+            patch.setattr(pl.DataFrame, "schema", counted("schema"))
+            loaded = load(train="wide.csv", test="wide.csv", columns=kinds)
+            features = FeaturesConfig(high_cardinality="target", high_cardinality_threshold=2)
+            preprocessor = Preprocessor(loaded.schema, features)
+            arrays = preprocessor.fit_arrays(loaded.frames["train"])
+            preprocessor.transform(loaded.frames["test"], with_target=True)
+        assert arrays.numeric.shape[1] > 3 * width
+        found.append(dict(asked))
+    assert all(found[1][name] - found[0][name] < 50 - 10 for name in asked), found
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,8 @@ from polars.testing import assert_frame_equal
 
 from mlpipe.data import csvscan, sources
 from mlpipe.data import read as reading
-from mlpipe.data.read import DEFAULT_NULL_VALUES, ReadOptions, detect_options, scan
+from mlpipe.data.options import DEFAULT_NULL_VALUES, ReadOptions
+from mlpipe.data.read import detect_options, scan
 from mlpipe.errors import ConfigError, DataError
 
 TABLE = pl.DataFrame({"a": [1, 2, None], "b": ["x", "y y", "z"], "c": [0.5, None, -1e30]})
@@ -36,7 +37,7 @@ def read(path: str | Path, **options: object) -> pl.DataFrame:
     frame = scan(path, chosen).collect()
     at_once, detected = reading.read(path, chosen)
     assert_frame_equal(at_once, frame)
-    assert detected == reading._scan(path, chosen)[1]
+    assert detected == reading._scan(reading._find(path, chosen))[1]
     return frame
 
 

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 
 from mlpipe.data import read as reading
 from mlpipe.data import sources
+from mlpipe.data.options import ReadOptions
 from mlpipe.data.read import scan
 from mlpipe.errors import DataError
 
@@ -133,7 +134,7 @@ def test_a_compressed_file_that_is_damaged_behind_the_sample(
     (tmp_path / "t.csv.gz").write_bytes(content)
     for way in (scan, reading.read):
         with pytest.raises(DataError, match=r"t.csv.gz cannot be decompressed, so it is damaged or cut short"):
-            way(tmp_path / "t.csv.gz", reading.ReadOptions(encoding=encoding))
+            way(tmp_path / "t.csv.gz", ReadOptions(encoding=encoding))
 
 
 def test_archives_with_damaged_content(tmp_path: Path) -> None:
