@@ -1,10 +1,13 @@
 """An ensemble on disk: one bundle whose folder `members` holds several, of the same table and task.
 
-    bundle.json, schema.json, model_card.md, sample_request.json
+    bundle.json, schema.json, statistics.json, model_card.md, sample_request.json
     members/0/…  members/1/…     each a bundle of one model, which could be served by itself
 
 Every member has its own preprocessing, fitted on its own rows; what is averaged are predictions, in the classes' one
 order or in the target's unit (`mlpipe.bundle.predictor.EnsemblePredictor`).
+
+Its statistics are of the rows of all members. They are counted in the features of one of them, the observed member: the
+last, which of folds in time order has seen the most.
 """
 
 from __future__ import annotations
@@ -18,10 +21,14 @@ from typing import Any
 import mlpipe
 from mlpipe.bundle import manifest as files
 from mlpipe.bundle.folder import read_file, read_manifest, read_member
-from mlpipe.bundle.format import BundleContents, parse_schema, plain, read_model
+from mlpipe.bundle.format import BundleContents, parse_schema, parse_statistics, plain, read_model
 from mlpipe.bundle.manifest import EnsembleManifest, FileEntry, Manifest, Member, refuse
 from mlpipe.bundle.staging import check_free, staged, write_files
+from mlpipe.features.statistics import Statistics
 from mlpipe.schema import Schema
+
+#: The place of the observed member.
+OBSERVED = -1
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class EnsembleContents:
         folder: Where it lies.
         manifest: Its `bundle.json`.
         schema: The raw table and the task, the same for every member.
+        statistics: What the training rows of all members looked like, and what is answered for rows unseen.
         members: The bundles whose predictions are averaged.
         sample_request: One raw row.
     """
@@ -39,6 +47,7 @@ class EnsembleContents:
     folder: Path
     manifest: EnsembleManifest
     schema: Schema
+    statistics: Statistics
     members: tuple[BundleContents, ...]
     sample_request: dict[str, Any]
 
@@ -67,14 +76,16 @@ def read_contents(path: str | Path) -> Contents:
     schema = parse_schema(folder, manifest, contents[files.SCHEMA])
     members = [read_model(*read_member(folder, manifest, index)) for index in range(len(manifest.members))]
     _check_same_table(schema, members)
+    statistics = parse_statistics(folder, contents[files.STATISTICS], members[OBSERVED].preprocessor)
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
-    return EnsembleContents(folder, manifest, schema, tuple(members), sample)
+    return EnsembleContents(folder, manifest, schema, statistics, tuple(members), sample)
 
 
 def write_ensemble(
     out: Path,
     members: Sequence[BundleContents],
     *,
+    statistics: Statistics,
     metrics: Mapping[str, Any],
     model_card: str,
     graphs: Sequence[Mapping[str, bytes]] | None = None,
@@ -85,6 +96,7 @@ def write_ensemble(
     Args:
         out: The folder to make; its parents are made too.
         members: At least one; the schema, the sample request and the options for reading are the first one's.
+        statistics: Of the whole, in the observed member's features; see `mlpipe.bundle.describing`.
         metrics: Any nested mapping of numbers; NaN is written as null.
         model_card: Markdown.
         graphs: The network of each member as graphs too, by the backend that runs them.
@@ -100,7 +112,11 @@ def write_ensemble(
     first = members[0]
     _check_same_table(first.schema, members)
     shared = {name: read_file(first.folder, first.manifest, name) for name in (files.SCHEMA, files.SAMPLE_REQUEST)}
-    contents = {**shared, files.MODEL_CARD: model_card.encode()}
+    contents = {
+        **shared,
+        files.STATISTICS: files.dump_json(statistics.to_dict()).encode(),
+        files.MODEL_CARD: model_card.encode(),
+    }
     added = [{files.GRAPHS[name]: graph for name, graph in own.items()} for own in graphs or [{}] * len(members)]
     listings = [_listing(member.manifest, more) for member, more in zip(members, added, strict=True)]
     manifests = [listing.to_json().encode() for listing in listings]

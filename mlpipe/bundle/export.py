@@ -124,7 +124,7 @@ def export_run(run_dir: Path, out: Path, *, graphs: MakeGraphs | None = None, ov
 
 def _export_average(run_dir: Path, out: Path, graphs: MakeGraphs | None, *, overwrite: bool) -> Path:
     """Write the bundles of all folds as one that averages them."""
-    _require(run_dir, "config.yaml", "metrics.json", verb="crossval")
+    _require(run_dir, "config.yaml", "metrics.json", STATISTICS, verb="crossval")
     check_free(out, overwrite=overwrite)
     metrics = _json(run_dir / "metrics.json")
     runs = [run_dir / record["run"] for record in _json(run_dir / FOLDS)["runs"]]
@@ -146,6 +146,7 @@ def _export_average(run_dir: Path, out: Path, graphs: MakeGraphs | None, *, over
     return write_ensemble(
         out,
         members,
+        statistics=_statistics(run_dir / STATISTICS),
         metrics=shown,
         model_card=card,
         graphs=graphs and [graphs(run, member) for run, member in zip(runs, members, strict=True)],

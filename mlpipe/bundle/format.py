@@ -175,10 +175,7 @@ def read_model(folder: Path, manifest: Manifest) -> BundleContents:
     with _parsing(folder, files.MANIFEST), torch.random.fork_rng(devices=[]):  # initialising draws random numbers
         model = build_model(config, spec)
     _load_weights(folder, model, contents[files.WEIGHTS])
-    with _parsing(folder, files.STATISTICS):
-        statistics = Statistics.from_dict(files.parse_json(folder, files.STATISTICS, contents[files.STATISTICS]))
-    if not statistics.fits(preprocessor.input_spec_):
-        refuse(folder, files.STATISTICS, f"is of other features than {files.PREPROCESS} makes")
+    statistics = parse_statistics(folder, contents[files.STATISTICS], preprocessor)
     sample = files.parse_json(folder, files.SAMPLE_REQUEST, contents[files.SAMPLE_REQUEST])
     graphs = {backend: contents[name] for backend, name in files.GRAPHS.items() if name in contents}
     return BundleContents(
@@ -197,6 +194,24 @@ def parse_schema(folder: Path, manifest: AnyManifest, content: bytes) -> Schema:
     if schema.task.to_dict() != manifest.task:
         refuse(folder, files.SCHEMA, f"has another task than {files.MANIFEST}")
     return schema
+
+
+def parse_statistics(folder: Path, content: bytes, preprocessor: Preprocessor) -> Statistics:
+    """The statistics of a bundle, from the content of their file.
+
+    Args:
+        folder: The bundle.
+        content: Of the file.
+        preprocessor: Whose features they are of.
+
+    Raises:
+        BundleError: They are none, or of other features.
+    """
+    with _parsing(folder, files.STATISTICS):
+        statistics = Statistics.from_dict(files.parse_json(folder, files.STATISTICS, content))
+    if not statistics.fits(preprocessor.input_spec_):
+        refuse(folder, files.STATISTICS, f"is of other features than {files.PREPROCESS} makes")
+    return statistics
 
 
 @contextlib.contextmanager

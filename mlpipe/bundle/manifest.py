@@ -2,8 +2,8 @@
 
 Standard library only, so that a server can refuse a damaged bundle before it loads torch.
 
-- There are two kinds: a bundle of one model (format version 4; those of versions 1 and 3 knew less and are refused),
-  and an ensemble (format version 2), whose members are bundles of one model.
+- There are two kinds: a bundle of one model (format version 4), and an ensemble (format version 5), whose members are
+  bundles of one model. Those of versions 1 to 3 knew less and are refused.
 - File types that can carry code (pickle, shared objects, Python) cannot even be listed.
 - `version` names the content: the same model exported twice has the same version, whatever the clock says.
 - `checksum` covers `bundle.json` itself, which no other file could vouch for. It finds damage, not an attacker who
@@ -181,8 +181,8 @@ class EnsembleManifest(AnyManifest):
         members: The bundles in the folder `members`, in order.
     """
 
-    format_version = 2
-    required_files = (SCHEMA, MODEL_CARD, SAMPLE_REQUEST)
+    format_version = 5
+    required_files = (SCHEMA, STATISTICS, MODEL_CARD, SAMPLE_REQUEST)
 
     members: tuple[Member, ...]
 

@@ -24,11 +24,17 @@ from mlpipe.models import TableModel
 Outputs = npt.NDArray[np.float32]
 #: Runs a network; on another thread, for example.
 Run = Callable[[Callable[[], Outputs]], Outputs]
+#: Gets to see preprocessed rows.
+Observe = Callable[[Arrays], None]
 
 
 def run_here(network: Callable[[], Outputs]) -> Outputs:
     """The `Run` that just calls."""
     return network()
+
+
+def ignore(arrays: Arrays) -> None:
+    """The `Observe` that does not look."""
 
 
 class Network(Protocol):

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlpipe.arrays import Arrays
 from mlpipe.bundle.averages import mean_values
+from mlpipe.bundle.ensemble import OBSERVED
 from mlpipe.bundle.predictor import NO_ANSWER, EnsemblePredictor, ModelPredictor, Predictor, Values
 from mlpipe.errors import InputError
 from mlpipe.features.known_values import Faults
@@ -28,7 +29,7 @@ class Answered:
     Attributes:
         records: One for each row, as `TargetCodec.records` has it; of no meaning for a row with a fault.
         faults: Why a row has no answer.
-        arrays: What the first model of the bundle was given.
+        arrays: What the model was given; of an ensemble the observed member, see `mlpipe.bundle.ensemble`.
         values: What was predicted, (T, O), as `Predictor.values` has it.
         preprocess_seconds: Time that making the arrays took.
         model_seconds: Time that the networks took.
@@ -53,7 +54,7 @@ class OnlinePredictor:
         self.predictor = predictor
         self._codec = predictor.codec
         #: Of the arrays that `Answered` has.
-        self.spec = _models(predictor)[0].preprocessor.input_spec_
+        self.spec = _models(predictor)[OBSERVED].preprocessor.input_spec_
         self.preprocessors = tuple(model.preprocessor for model in _models(predictor))
         self._models = tuple((model, RowEncoder(model.preprocessor)) for model in _models(predictor))
 
@@ -69,7 +70,7 @@ class OnlinePredictor:
         parts = [model.array_values(arrays) for (model, _), (arrays, _) in zip(self._models, encoded, strict=True)]
         values = mean_values(parts)
         done = time.perf_counter()
-        arrays, faults = encoded[0]
+        arrays, faults = encoded[OBSERVED]
         finite = np.isfinite(values).all(axis=1)
         for row in np.flatnonzero(~finite).tolist():
             faults.setdefault(row, InputError(NO_ANSWER, row=row))

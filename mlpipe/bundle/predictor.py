@@ -15,7 +15,7 @@ Legend of the shapes: T rows, F numeric features, C categorical features, O outp
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,8 @@ import torch
 from mlpipe.arrays import Arrays
 from mlpipe.bundle.averages import mean_threshold, mean_values
 from mlpipe.bundle.backends import Backend, open_backend
-from mlpipe.bundle.ensemble import Contents, EnsembleContents, read_contents
-from mlpipe.bundle.network import Network, Outputs, Run, TorchNetwork, run_here
+from mlpipe.bundle.ensemble import OBSERVED, Contents, EnsembleContents, read_contents
+from mlpipe.bundle.network import Network, Observe, Outputs, Run, TorchNetwork, ignore, run_here
 from mlpipe.errors import InputError
 from mlpipe.features.calibration import EVEN, Calibration
 from mlpipe.features.frame import as_frame
@@ -53,12 +53,6 @@ NO_ANSWER = "the model has no finite answer; the values are out of range"
 
 #: What a predictor gives for raw rows, (T, O): probabilities, or numbers in the target's unit.
 Values = npt.NDArray[np.floating[Any]]
-#: Gets to see preprocessed rows.
-Observe = Callable[[Arrays], None]
-
-
-def ignore(arrays: Arrays) -> None:
-    """The `Observe` that does not look."""
 
 
 class Predictor(ABC):
@@ -129,7 +123,7 @@ class Predictor(ABC):
         ]
         predictor: Predictor = predictors[0]
         if isinstance(contents, EnsembleContents):
-            predictor = EnsemblePredictor(predictors, version=contents.version, read=contents.manifest.read)
+            predictor = EnsemblePredictor(predictors, contents.statistics, contents.version, contents.manifest.read)
         predictor.backend = opened
         return predictor
 
@@ -140,7 +134,7 @@ class Predictor(ABC):
         Args:
             frame: Raw rows with all features.
             run: Runs each network; what is not torch is done by the caller's thread.
-            observe: Gets to see the rows as `statistics` describes them; of an ensemble, the first member's.
+            observe: Gets to see the rows as `statistics` describes them.
 
         Returns:
             (T, O): probabilities, calibrated, for classification; numbers in the target's unit for regression, with the
@@ -277,22 +271,27 @@ class EnsemblePredictor(Predictor):
     """Several predictors of one table and task, whose values are averaged.
 
     By Jensen's inequality the log-loss (of probabilities) and the squared error (of numbers) of the mean are at most
-    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval. The statistics
-    are the first one's.
+    the mean of the members'. The threshold is the mean of theirs, and so are the bounds of an interval.
 
     Args:
         members: At least one; the schema is the first one's.
+        statistics: Of the whole, in the features of the observed member; see `mlpipe.bundle.ensemble`.
         version, read: As in `Predictor`.
     """
 
     def __init__(
-        self, members: Sequence[Predictor], *, version: str = "", read: Mapping[str, Any] | None = None
+        self,
+        members: Sequence[Predictor],
+        statistics: Statistics,
+        version: str = "",
+        read: Mapping[str, Any] | None = None,
     ) -> None:
         first, threshold = members[0], mean_threshold(member.threshold for member in members)
-        super().__init__(first.schema, first.statistics, version, read, threshold=threshold, level=first.level)
+        super().__init__(first.schema, statistics, version, read, threshold=threshold, level=first.level)
         self.members = tuple(members)
 
     def values(self, frame: pl.DataFrame, run: Run = run_here, observe: Observe = ignore) -> Values:
         """The mean of the members' values, in their type; see `Predictor.values`."""
-        first, *others = self.members
-        return mean_values([first.values(frame, run, observe), *(member.values(frame, run) for member in others)])
+        observers: list[Observe] = [ignore] * len(self.members)
+        observers[OBSERVED] = observe
+        return mean_values([one.values(frame, run, look) for one, look in zip(self.members, observers, strict=True)])

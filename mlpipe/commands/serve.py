@@ -6,6 +6,7 @@ import argparse
 import os
 import tempfile
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until SIGTERM or Ctrl-C."""
+    from mlpipe.serving.apart import find_slots
     from mlpipe.serving.server import serve
-    from mlpipe.serving.settings import Checks, Limits, Settings, Slot
+    from mlpipe.serving.settings import Checks, Limits, Settings
     from mlpipe.serving.traffic import plan
-    from mlpipe.serving.versions import open_registry, resolve
 
     admin_key = os.environ.get("MLPIPE_ADMIN_KEY") or None
     if args.admin_port is not None and admin_key is None:
@@ -51,14 +52,7 @@ def run(args: argparse.Namespace) -> int:
         traffic=planned.traffic,
         recording=recording(args.request_log, args.log_sample, args.redact),
     )
-
-    registry = open_registry(args.registry) if args.bundle.startswith("models:") else None
-
-    def slots() -> list[Slot]:
-        found = [resolve(reference, registry) for reference in planned.references]
-        return [Slot(one.folder, one.alias or "") for one in found]
-
-    serve(slots, settings)
+    serve(partial(find_slots, planned.references, args.registry), settings)
     return 0
 
 

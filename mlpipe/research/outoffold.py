@@ -11,14 +11,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
-from mlpipe.bundle.format import read_bundle
+from mlpipe.bundle.averages import mean_threshold
+from mlpipe.bundle.describing import ensemble_statistics
+from mlpipe.bundle.ensemble import OBSERVED
+from mlpipe.bundle.format import BundleContents, read_bundle
 from mlpipe.bundle.predictor import EnsemblePredictor, Predictor
 from mlpipe.data.load import Source
 from mlpipe.data.split import SplitConfig
 from mlpipe.errors import ConfigError
+from mlpipe.features.describe import describe_answers
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.statistics import Statistics
+from mlpipe.features.target import label_text
 from mlpipe.schema import Role, Schema, TaskKind
 from mlpipe.training.metrics import compute_metrics
 from mlpipe.training.rundir import RunDirectory, write_json
@@ -29,7 +36,7 @@ _OWN_NAMES = (FOLD, REPEAT, ROW, "prediction", "confidence", "lower", "upper")
 
 
 def measure(directory: RunDirectory, source: Source, folds: Mapping[str, SplitConfig]) -> dict[str, Any]:
-    """Write `out_of_fold.parquet` and `metrics.json` of a cross-validation whose folds are all finished.
+    """Write `out_of_fold.parquet`, `statistics.json` and `metrics.json` of a cross-validation whose folds are finished.
 
     Args:
         directory: Of the cross-validation.
@@ -44,7 +51,10 @@ def measure(directory: RunDirectory, source: Source, folds: Mapping[str, SplitCo
     contents = {name: read_bundle(RunDirectory(directory.path / name).bundle) for name in folds}
     predictors = {name: Predictor.of(content) for name, content in contents.items()}
     parts = [_out_of_fold(source, split, predictors[name]) for name, split in folds.items()]
-    _write_parquet(pl.concat(parts).sort(REPEAT, ROW), directory.out_of_fold)
+    out_of_fold = pl.concat(parts).sort(REPEAT, ROW)
+    _write_parquet(out_of_fold, directory.out_of_fold)
+    described = _describe(source, folds, list(contents.values()), out_of_fold)
+    write_json(directory.statistics, described.to_dict())
 
     runs = {name: json.loads(RunDirectory(directory.path / name).metrics_json.read_bytes()) for name in folds}
     metrics: dict[str, Any] = spread([run["test"] for run in runs.values()])
@@ -52,7 +62,7 @@ def measure(directory: RunDirectory, source: Source, folds: Mapping[str, SplitCo
     some_fold = next(iter(folds))
     rows = source.set_aside(folds[some_fold])
     if rows.height:
-        average = EnsemblePredictor(list(predictors.values()))
+        average = EnsemblePredictor(list(predictors.values()), described)
         metrics["test"] = _score(average, contents[some_fold].preprocessor, rows)
     metrics["train_seconds"] = sum(run["train_seconds"] for run in runs.values())
     write_json(directory.metrics_json, metrics)
@@ -110,6 +120,20 @@ def _out_of_fold(source: Source, split: SplitConfig, predictor: Predictor) -> pl
         pl.Series(ROW, source.numbers[positions]),
     ]
     return pl.concat([rows.select(names).with_columns(own), predictor.predict(rows)], how="horizontal")
+
+
+def _describe(
+    source: Source, folds: Mapping[str, SplitConfig], members: Sequence[BundleContents], out_of_fold: pl.DataFrame
+) -> Statistics:
+    """What the average of all models knows of its training: the rows of any fold, and the answers out of fold."""
+    task, threshold = source.schema.task, mean_threshold(member.calibration.threshold for member in members)
+    trained = np.unique(np.concatenate([source.positions(split).train for split in folds.values()]))
+    values = [f"probability_{label_text(label)}" for label in task.classes] or ["prediction"]
+    if task.kind is TaskKind.BINARY:
+        values = values[1:]
+    once = out_of_fold.filter(pl.col(REPEAT) == 0)  # a row that is answered again is no further row
+    answers = describe_answers(once.select(values).to_numpy(), task, threshold)
+    return ensemble_statistics(members[OBSERVED], source.frame[trained], answers)
 
 
 def _score(predictor: Predictor, preprocessor: Preprocessor, frame: pl.DataFrame) -> dict[str, float]:

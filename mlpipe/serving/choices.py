@@ -1,11 +1,12 @@
-"""The categories that a fitted preprocessing knows, for documents."""
+"""What training saw of each column: categories, and the ends of numbers; for documents and checks."""
 
 from __future__ import annotations
 
 from mlpipe.features.categorical import CategoryEncoder
 from mlpipe.features.preprocessor import Preprocessor
-from mlpipe.features.typed import effective_kind
-from mlpipe.schema import Kind
+from mlpipe.features.statistics import Statistics
+from mlpipe.features.typed import LARGEST_NUMBER, effective_kind
+from mlpipe.schema import Kind, Schema
 
 #: Categories told of one column; a longer list is no help to anyone.
 MOST_CATEGORIES = 200
@@ -39,3 +40,18 @@ def categories_of(*preprocessors: Preprocessor) -> dict[str, list[str]]:
                     words = transformer.columns_[column.name]["vocabulary"]
                     categories.setdefault(column.name, {}).update(dict.fromkeys(words))
     return {name: list(known)[:MOST_CATEGORIES] for name, known in categories.items() if known}
+
+
+def ranges_of(schema: Schema, statistics: Statistics) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest training value of each column of numbers that had any."""
+    found = {name: statistics.range(name) for name in _numbers(schema)}
+    return {name: span for name, span in found.items() if span is not None}
+
+
+def limits_of(schema: Schema, statistics: Statistics) -> dict[str, tuple[float, float]]:
+    """What each column of numbers can be held to: its training range, else what does not count as missing."""
+    return {name: statistics.range(name) or (-LARGEST_NUMBER, LARGEST_NUMBER) for name in _numbers(schema)}
+
+
+def _numbers(schema: Schema) -> list[str]:
+    return [column.name for column in schema.features if effective_kind(column) is Kind.NUMERIC]

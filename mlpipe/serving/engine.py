@@ -23,10 +23,8 @@ from mlpipe.bundle.manifest import MODEL_CARD, SAMPLE_REQUEST, SCHEMA, refuse
 from mlpipe.bundle.online import Answered, OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.features.drift import DriftMeter
-from mlpipe.features.typed import effective_kind
-from mlpipe.schema import Kind as ColumnKind
 from mlpipe.serving import inference, invocations, protocol
-from mlpipe.serving.choices import categories_of
+from mlpipe.serving.choices import categories_of, limits_of, ranges_of
 from mlpipe.serving.openapi import openapi
 from mlpipe.serving.protocol import MAX_FAULTS, Query, RequestError, Rules
 from mlpipe.serving.settings import Checks
@@ -82,7 +80,7 @@ class Served:
             BundleError: It cannot answer it.
         """
         predictor = Predictor.of(contents, backend)
-        ranges = _ranges(predictor) if checks.ranges == "error" else {}
+        ranges = limits_of(predictor.schema, predictor.statistics) if checks.ranges == "error" else {}
         rules = Rules(predictor.schema, unknown=checks.unknown, ranges=ranges)
         online = OnlinePredictor(predictor)
         documents = _documents(online, contents, name, versions or [contents.version])
@@ -174,7 +172,7 @@ def _documents(
         return openapi(
             schema,
             sample=contents.sample_request,
-            ranges=_ranges(predictor),
+            ranges=ranges_of(schema, predictor.statistics),
             categories=categories_of(*online.preprocessors),
             version=mlpipe.__version__,
             model_name=name,
@@ -190,13 +188,6 @@ def _documents(
         Kind.OPENAPI: lambda: Answer(200, orjson.dumps(document())),
         Kind.MODEL: lambda: Answer(200, orjson.dumps(model())),
     }
-
-
-def _ranges(predictor: Predictor) -> dict[str, tuple[float, float]]:
-    """The smallest and the largest training value of each column of numbers."""
-    numbers = (column for column in predictor.schema.features if effective_kind(column) is ColumnKind.NUMERIC)
-    found = {column.name: predictor.statistics.range(column.name) for column in numbers}
-    return {name: span for name, span in found.items() if span is not None}
 
 
 def work(questions: Sequence[Question], slots: Sequence[Served]) -> Worked:

@@ -24,6 +24,7 @@ where `loc` leads to the fault: the row's index, if there are several, then the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -245,11 +246,24 @@ def _problem(value: Any, span: tuple[float, float] | None) -> str | None:
     """Why a value cannot be a cell of a table, or None."""
     if isinstance(value, dict | list):
         return "holds an object or a list; a plain value is needed"
-    if span is not None and isinstance(value, int | float) and not isinstance(value, bool):
+    number = None if span is None else _number(value)
+    if span is not None and number is not None:
         low, high = span
-        if not low <= value <= high:
-            return f"is {value:g}; it has to be from {low:g} to {high:g}"
+        if not low <= number <= high:
+            return f"is {number:g}; it has to be from {low:g} to {high:g}"
     return None
+
+
+def _number(value: Any) -> float | None:
+    """The number that a value is, also as text; None: it is missing, or none, which preprocessing refuses."""
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        return None
+    return value
 
 
 def _row_words(row: int | None, *, single: bool) -> str:

@@ -177,6 +177,27 @@ def test_the_average_is_the_mean_of_the_folds_models_however_it_is_asked(whole: 
     assert answers["model_version"] == verify(bundle).version
 
 
+def test_the_average_compares_new_rows_with_the_training_rows_of_all_folds(
+    folder: Path, whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    statistics = Predictor.load(whole / "bundle").statistics
+    assert json.loads(json.dumps(statistics.to_dict())) == read(whole / "statistics.json")
+    members = [Predictor.load(whole / f"fold-{fold}" / "bundle").statistics for fold in range(3)]
+    assert max(member.features.rows for member in members) < statistics.features.rows <= LABELLED
+    for end, of in ((0, min), (1, max)):
+        assert statistics.ranges["size"][end] == of(member.ranges["size"][end] for member in members)
+    assert statistics.predictions is not None
+    assert statistics.predictions.rows == LABELLED
+    answers = statistics.predictions.categorical[0]
+    table = pl.read_parquet(whole / "out_of_fold.parquet")
+    share = (table["prediction"] == "yes").mean()
+    assert dict(zip(answers.names, answers.shares, strict=True))["yes"] == pytest.approx(share, abs=0.05)
+    assert command(f"drift --bundle {whole / 'bundle'} --data houses.csv --log json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["training_rows"] == statistics.features.rows
+    assert report["above"] == []
+
+
 def test_a_fold_is_a_run_of_its_own(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert command(f"test --run {whole / 'fold-1'} --log json") == 0
     printed = json.loads(capsys.readouterr().out)["test"]

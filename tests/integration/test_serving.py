@@ -250,7 +250,12 @@ def test_a_bundle_that_only_the_worker_can_refuse_is_one_sentence(served: Any, f
 def test_a_backend_is_measured_and_named(served: Any, serving: Any, free_port: Any, tmp_path: Path) -> None:
     read = read_bundle(served.bundle)
     member = write_ensemble(
-        tmp_path / "bundle", [read], metrics={}, model_card="# One\n", graphs=[{"onnx": to_onnx(read.model)}]
+        tmp_path / "bundle",
+        [read],
+        statistics=read.statistics,
+        metrics={},
+        model_card="# One\n",
+        graphs=[{"onnx": to_onnx(read.model)}],
     )
     with serving(member, tmp_path) as server:
         server.wait_until_ready()

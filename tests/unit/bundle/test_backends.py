@@ -258,9 +258,8 @@ def test_an_ensemble_runs_all_its_members_alike(
     fitted: Callable[..., Any], graphs: Graphs, binary: Any, tmp_path: Path
 ) -> None:
     members = [read_bundle(binary.write(tmp_path / str(t), calibration=Calibration(t))) for t in (1.0, 3.0)]
-    both = write_ensemble(
-        tmp_path / "both", members, metrics={}, model_card="# Two\n", graphs=[graphs(TaskKind.BINARY)] * 2
-    )
+    described: dict[str, Any] = {"statistics": members[-1].statistics, "metrics": {}, "model_card": "# Two\n"}
+    both = write_ensemble(tmp_path / "both", members, **described, graphs=[graphs(TaskKind.BINARY)] * 2)
     assert (both / "members" / "1" / "model.int8.onnx").is_file()
     check_free(both, overwrite=True)
     expected, found, chosen = (Predictor.load(both, name) for name in ("torch", "onnx", "auto"))
@@ -269,9 +268,7 @@ def test_an_ensemble_runs_all_its_members_alike(
     np.testing.assert_allclose(found.predict(binary.frame)["confidence"], wanted, rtol=0, atol=1e-5)
     np.testing.assert_allclose(chosen.predict(binary.frame)["confidence"], wanted, rtol=0, atol=1e-5)
 
-    one = write_ensemble(
-        tmp_path / "one", members, metrics={}, model_card="# Two\n", graphs=[graphs(TaskKind.BINARY), {}]
-    )
+    one = write_ensemble(tmp_path / "one", members, **described, graphs=[graphs(TaskKind.BINARY), {}])
     with pytest.raises(BundleError, match=r"members/1' has no model\.onnx"):
         Predictor.load(one, "onnx")
     assert Predictor.load(one, "auto").backend.name == "torch"

@@ -34,7 +34,9 @@ def test_a_copy_is_the_same_byte_by_byte(bundle: Path, tmp_path: Path) -> None:
 def test_an_ensemble_is_copied_with_its_members(fitted: Callable[..., Any], bundle: Path, tmp_path: Path) -> None:
     other = fitted(TaskKind.BINARY, 1).write(tmp_path / "other")
     members = [read_bundle(path) for path in (bundle, other)]
-    ensemble = write_ensemble(tmp_path / "e", members, metrics={}, model_card="# E\n")
+    ensemble = write_ensemble(
+        tmp_path / "e", members, statistics=members[-1].statistics, metrics={}, model_card="# E\n"
+    )
     copy_bundle(ensemble, tmp_path / "copy", verify(ensemble).version)
     assert contents(tmp_path / "copy") == contents(ensemble)
     assert verify(tmp_path / "copy").version == verify(ensemble).version

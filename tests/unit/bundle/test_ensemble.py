@@ -33,7 +33,8 @@ def write(fitted: Fit, folder: Path, kind: TaskKind = TaskKind.BINARY, seeds: tu
     members = [fitted(kind, seed).write(folder / str(seed), calibration=Calibration(1.0 + seed)) for seed in seeds]
     contents = [read_bundle(member) for member in members]
     metrics = {"mean": {"auroc": 0.75}, "std": {"auroc": float("nan")}}
-    return write_ensemble(folder / "ensemble", contents, metrics=metrics, model_card="# Three\n")
+    described: dict[str, Any] = {"statistics": contents[-1].statistics, "metrics": metrics, "model_card": "# Three\n"}
+    return write_ensemble(folder / "ensemble", contents, **described)
 
 
 @pytest.fixture
@@ -122,7 +123,12 @@ def test_the_version_is_the_contents_and_not_the_times(fitted: Fit, ensemble: Pa
         contents = read_bundle(tmp_path / str(index))
         return replace(contents, manifest=replace(contents.manifest, created="2031-01-01T00:00:00+00:00"))
 
-    arguments: dict[str, Any] = {"metrics": verify(ensemble).metrics, "model_card": "# Three\n"}
+    read = read_contents(ensemble)
+    arguments: dict[str, Any] = {
+        "statistics": read.statistics,
+        "metrics": read.manifest.metrics,
+        "model_card": "# Three\n",
+    }
     again = write_ensemble(tmp_path / "again", [later(index) for index in SEEDS], **arguments)
     assert verify(again).version == verify(ensemble).version
     assert (again / MEMBERS / "0" / MANIFEST).read_bytes() != (ensemble / MEMBERS / "0" / MANIFEST).read_bytes()
@@ -130,7 +136,7 @@ def test_the_version_is_the_contents_and_not_the_times(fitted: Fit, ensemble: Pa
     assert verify(two).version != verify(ensemble).version
 
 
-OUTER = (MANIFEST, "schema.json", "model_card.md", "sample_request.json")
+OUTER = (MANIFEST, "schema.json", "statistics.json", "model_card.md", "sample_request.json")
 ALL = [*OUTER, *(f"{MEMBERS}/1/{name}" for name in (MANIFEST, *REQUIRED_FILES))]
 
 
@@ -238,7 +244,7 @@ def test_a_member_of_another_task_is_refused(fitted: Fit, ensemble: Path, tmp_pa
     other = fitted(TaskKind.REGRESSION).write(tmp_path / "other")
     contents = [read_bundle(tmp_path / "0"), read_bundle(other)]
     with pytest.raises(BundleError, match=r"other': schema\.json is of another table or task than the rest"):
-        write_ensemble(tmp_path / "mixed", contents, metrics={}, model_card="")
+        write_ensemble(tmp_path / "mixed", contents, statistics=contents[0].statistics, metrics={}, model_card="")
     assert not (tmp_path / "mixed").exists()
     shutil.rmtree(ensemble / MEMBERS / "1")
     shutil.copytree(other, ensemble / MEMBERS / "1")
@@ -253,8 +259,17 @@ def test_a_member_that_changed_since_it_was_read_is_not_written(fitted: Fit, ens
     contents = [read_bundle(tmp_path / str(seed)) for seed in SEEDS]
     (tmp_path / "1" / "weights.safetensors").write_bytes(b"x")
     with pytest.raises(BundleError, match=r"1': weights\.safetensors has 1 bytes"):
-        write_ensemble(tmp_path / "new", contents, metrics={}, model_card="")
+        write_ensemble(tmp_path / "new", contents, statistics=contents[0].statistics, metrics={}, model_card="")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "ensemble"]
+
+
+def test_statistics_of_other_features_are_refused(fitted: Fit, ensemble: Path, tmp_path: Path) -> None:
+    contents = [read_bundle(tmp_path / str(seed)) for seed in SEEDS]
+    features = contents[0].statistics.features
+    other = replace(contents[0].statistics, features=replace(features, numeric=features.numeric[1:]))
+    written = write_ensemble(tmp_path / "new", contents, statistics=other, metrics={}, model_card="")
+    with pytest.raises(BundleError, match=r"new': statistics\.json is of other features than preprocess\.json makes"):
+        read_contents(written)
 
 
 def test_one_model_is_not_read_from_an_ensemble(ensemble: Path) -> None:

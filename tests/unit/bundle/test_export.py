@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +166,14 @@ def test_a_cross_validation_becomes_an_ensemble(binary: Any, run_dir: Path, tmp_
         export_run(parent, tmp_path / "bundle")
     metrics = {"mean": {"auroc": 0.5}, "std": {"auroc": 0.1}, "min": {}, "max": {}, "folds": [], "train_seconds": 3.0}
     (parent / "metrics.json").write_text(json.dumps(metrics))
+    with pytest.raises(BundleError, match=r"cv' has no statistics\.json; let `mlpipe crossval` finish this run first"):
+        export_run(parent, tmp_path / "bundle")
+    of_all = replace(binary.statistics, ranges={"age": (-1.0, 99.0)})
+    (parent / "statistics.json").write_text(json.dumps(of_all.to_dict()))
     contents = read_contents(export_run(parent, tmp_path / "bundle"))
     assert isinstance(contents, EnsembleContents)
     assert len(contents.members) == 2
+    assert contents.statistics == of_all != contents.members[-1].statistics
     assert contents.manifest.metrics == {"mean": {"auroc": 0.5}, "std": {"auroc": 0.1}}
     assert contents.manifest.read == {"separator": ";"}
     card = (tmp_path / "bundle" / "model_card.md").read_text()

@@ -157,11 +157,11 @@ def test_a_file_left_out_of_the_list_is_named(folder: Path, name: str) -> None:
         verify(folder)
 
 
-@pytest.mark.parametrize("version", [0, 1, 3, 5, "4", None])
+@pytest.mark.parametrize("version", [0, 1, 2, 3, 6, "4", None])
 def test_an_unknown_format_version_is_named(folder: Path, version: object) -> None:
     values = json.loads((folder / MANIFEST).read_text())
     (folder / MANIFEST).write_text(json.dumps({**values, "format_version": version}))
-    with pytest.raises(BundleError, match=f"has format version {version!r}, but this mlpipe reads version 2 or 4"):
+    with pytest.raises(BundleError, match=f"has format version {version!r}, but this mlpipe reads version 4 or 5"):
         verify(folder)
 
 

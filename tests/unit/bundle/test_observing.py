@@ -10,14 +10,18 @@ import numpy as np
 import polars as pl
 import pytest
 
+from mlpipe.bundle.describing import ensemble_statistics
 from mlpipe.bundle.ensemble import write_ensemble
 from mlpipe.bundle.format import read_bundle
 from mlpipe.bundle.observing import observe_file
 from mlpipe.bundle.online import OnlinePredictor
 from mlpipe.bundle.predictor import Predictor
 from mlpipe.errors import ConfigError, DataError
+from mlpipe.features.describe import describe_answers
 from mlpipe.features.drift import DriftMeter
-from mlpipe.schema import TaskKind
+from mlpipe.schema import Task, TaskKind
+
+TASK = Task(TaskKind.REGRESSION, ("price",))
 
 
 @pytest.fixture
@@ -101,22 +105,23 @@ def test_features_that_are_left_out_need_not_be_there(binary: Any, predictor: Pr
         observe_file(predictor, meter, tmp_path / "log.parquet", without=["cty"])
 
 
-def test_an_ensemble_has_its_first_members_statistics(fitted: Callable[..., Any], tmp_path: Path) -> None:
-    members = [
-        read_bundle(fitted(TaskKind.REGRESSION, seed=seed).write(tmp_path / f"member {seed}")) for seed in (0, 1)
-    ]
-    predictor = Predictor.load(write_ensemble(tmp_path / "bundle", members, metrics={}, model_card="# Two\n"))
-    assert predictor.statistics == members[0].statistics != members[1].statistics
-    frame = fitted(TaskKind.REGRESSION, seed=0).frame
-    frame.write_parquet(tmp_path / "rows.parquet")
+def test_an_ensemble_compares_with_the_training_rows_of_all_its_members(
+    fitted: Callable[..., Any], tmp_path: Path
+) -> None:
+    sources = [fitted(TaskKind.REGRESSION, seed=seed) for seed in (0, 1)]
+    members = [read_bundle(source.write(tmp_path / str(index))) for index, source in enumerate(sources)]
+    rows = pl.concat([source.frame for source in sources])
+    answers = describe_answers(np.mean([Predictor.of(member).values(rows) for member in members], axis=0), TASK)
+    statistics = ensemble_statistics(members[-1], rows, answers)
+    described: dict[str, Any] = {"statistics": statistics, "metrics": {}, "model_card": "# Two\n"}
+    predictor = Predictor.load(write_ensemble(tmp_path / "bundle", members, **described))
+    assert predictor.statistics == statistics
+    rows.write_parquet(tmp_path / "rows.parquet")
     meter = meter_of(predictor)
     observe_file(predictor, meter, tmp_path / "rows.parquet")
-    features = [record for record in meter.report() if record.kind == "feature"]
-    assert [record.rows for record in features] == [300] * len(features)
-    assert {record.psi for record in features} == {0.0}
-    values = predictor.values(frame)
-    assert meter.report()[-1].rows == len(values) == 300
-    assert not np.array_equal(values, Predictor.of(members[0]).values(frame))
+    *features, prediction = meter.report()
+    assert {(record.rows, record.psi) for record in features} == {(600, 0.0)}
+    assert (prediction.kind, prediction.rows, prediction.verdict) == ("prediction", 600, "stable")
 
 
 def test_a_missing_column_is_named(binary: Any, predictor: Predictor, tmp_path: Path) -> None:

@@ -49,10 +49,16 @@ def test_records_are_the_rows_of_predict(fitted: Fit, kind: TaskKind, tmp_path: 
 def test_an_ensemble_answers_with_the_mean(fitted: Fit, tmp_path: Path) -> None:
     sources = [fitted(TaskKind.BINARY, seed) for seed in (1, 2)]
     members = [read_bundle(source.write(tmp_path / str(index))) for index, source in enumerate(sources)]
-    bundle = write_ensemble(tmp_path / "all", members, metrics={}, model_card="# Two\n")
-    predictor = Predictor.load(bundle)
-    answered = OnlinePredictor(predictor).answer(features(sources[0], 20))
+    described: dict[str, Any] = {"statistics": members[-1].statistics, "metrics": {}, "model_card": "# Two\n"}
+    predictor = Predictor.load(write_ensemble(tmp_path / "all", members, **described))
+    online = OnlinePredictor(predictor)
+    answered = online.answer(features(sources[0], 20))
     assert flat(answered.records) == predictor.predict(sources[0].frame.head(20)).to_dicts()
+    observed: list[Arrays] = []
+    predictor.values(sources[0].frame.head(20), observe=observed.append)
+    assert len(observed) == 1
+    np.testing.assert_array_equal(answered.arrays.numeric, observed[0].numeric)
+    assert online.spec == members[-1].preprocessor.input_spec_ != members[0].preprocessor.input_spec_
 
 
 def test_wrong_rows_fail_alone(binary: Any, tmp_path: Path) -> None:

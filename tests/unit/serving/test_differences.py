@@ -53,7 +53,7 @@ def test_metrics_options_and_fitted_values_are_told_apart(fitted: Fit, bundles: 
 
 def test_an_ensemble_is_compared_by_its_first_member(fitted: Fit, bundles: list[Path], tmp_path: Path) -> None:
     members = [read_bundle(path) for path in bundles[:2]]
-    out = write_ensemble(tmp_path / "e", members, metrics={}, model_card="# E\n")
+    out = write_ensemble(tmp_path / "e", members, statistics=members[-1].statistics, metrics={}, model_card="# E\n")
     found = difference(facts(bundles[0]), facts(out))
     assert found.about["members"] == (1, 2)
     assert found.about["weights_bytes"][1] == 2 * found.about["weights_bytes"][0]

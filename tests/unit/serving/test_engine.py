@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from mlpipe.bundle.ensemble import read_contents
@@ -28,6 +30,40 @@ def rows(source: Any, count: int) -> list[dict[str, Any]]:
     frame = source.frame.select(column.name for column in source.schema.features).head(count)
     found: list[dict[str, Any]] = json.loads(frame.with_columns(day=frame["day"].cast(str)).write_json())
     return found
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet", ".ndjson"])
+@pytest.mark.parametrize("huge", [1e300, -1e101])
+def test_a_number_that_is_too_large_is_missing_in_a_request_as_it_is_in_a_file(
+    binary: Any, served: Served, tmp_path: Path, huge: float, ending: str
+) -> None:
+    (row,) = rows(binary, 1)
+    frame = binary.frame.head(1).with_columns(age=pl.lit(huge))
+    writers = {".csv": frame.write_csv, ".parquet": frame.write_parquet, ".ndjson": frame.write_ndjson}
+    writers[ending](tmp_path / f"rows{ending}")
+    Predictor.load(tmp_path / "bundle").predict_file(tmp_path / f"rows{ending}", tmp_path / "out.parquet")
+    (expected,) = pl.read_parquet(tmp_path / "out.parquet")["confidence"]
+    asked = [question({**row, "age": age}) for age in (huge, str(huge), None)]
+    answers = [json.loads(answer.body) for answer in work(asked, [served]).answers]
+    assert [answer["confidence"] for answer in answers] == pytest.approx([expected] * 3, abs=1e-6)
+
+
+@pytest.mark.parametrize("age", [1e300, "1e300", "-1e101", 1e6, "1e6"])
+def test_strict_ranges_refuse_it_by_name_also_as_text(binary: Any, tmp_path: Path, age: Any) -> None:
+    contents = read_contents(binary.write(tmp_path / "bundle"))
+    strict = Served.of(contents, "shop", Checks(ranges="error"))
+    statistics = replace(contents.statistics, ranges={})  # as of a column that held no number in training
+    blank = Served.of(replace(contents, statistics=statistics), "shop", Checks(ranges="error"))
+    (row,) = rows(binary, 1)
+    (answer,) = work([question({**row, "age": age})], [strict]).answers
+    (fault,) = json.loads(answer.body)["detail"]
+    assert (answer.status, fault["loc"]) == (422, ["body", "age"])
+    assert f"the field 'age' is {float(age):g}; it has to be from " in fault["msg"]
+    (answer,) = work([question({**row, "age": age})], [blank]).answers
+    assert answer.status == (422 if abs(float(age)) > 1e100 else 200)
+    for missing in (None, "nan", " "):
+        (answer,) = work([question({**row, "age": missing})], [strict]).answers
+        assert answer.status == 200
 
 
 def question(payload: Any, kind: Kind = Kind.PREDICT, slot: int = 0) -> Question:
