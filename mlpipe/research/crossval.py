@@ -33,6 +33,7 @@ from mlpipe.training.parser import RunConfig, config_from_file
 from mlpipe.training.ranks import find_ranks
 from mlpipe.training.rundir import RunDirectory, refuse_file, unique_name, write_json, write_text
 from mlpipe.training.tracking import MlflowTracker
+from mlpipe.training.trainer_group import check_monitors
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +121,7 @@ def cross_validate(
         source = read_source(config.data)
     refuse_own_names(source.schema)
     check_recipe(config.training, source.schema.task)
+    check_monitors(config.trainer, config.training, source.schema.task.kind)
     plan = _plan(source, split, repeats)
     tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume) if config.tracking.enabled else None
     values = _begin(directory, config, source, plan)
