@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from mlpipe.bundle.card import model_card
 from mlpipe.bundle.ensemble import read_contents
+from mlpipe.bundle.folder import is_bundle
 from mlpipe.bundle.format import write_bundle
 from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
@@ -58,7 +59,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         random_state: Seed of the split, the weights, the order of the rows and dropout; None: another each time.
     """
 
-    _task: ClassVar[str | None] = None
+    _kinds: ClassVar[tuple[TaskKind, ...]]
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         schema = infer_schema(
             frame,
             target,
-            task=self._task or self._classification_task(y),
+            task=self._kind_of(y),
             columns=dict(self.columns or {}),
             weight=weight,
             source="X",
@@ -114,14 +115,12 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         seed = seed_of(self.random_state)
         split = split_rows(frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=seed))
         frames: dict[Part, pl.DataFrame] = {part: frame[getattr(split, part)] for part in PARTS}
-        data = TabularDataModule(
-            schema, frames, FeaturesConfig(**(self.features or {})), batch_size=self.batch_size, seed=seed
-        )
-        config = TransformerConfig.from_dict(dict(self.model or {}))
+        features = FeaturesConfig(**(self.features or {}))
+        data = TabularDataModule(schema, frames, features, batch_size=self.batch_size, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             trained = train(
                 data,
-                config,
+                TransformerConfig.from_dict(dict(self.model or {})),
                 TrainingConfig(**(self.training or {})),
                 {**DEFAULTS, **(self.trainer or {})},
                 checkpoints=Path(folder),
@@ -139,12 +138,18 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         return self
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write a bundle, which `load`, `mlpipe predict` and `mlpipe serve` take.
+        """Write a bundle, which `load`, `mlpipe predict` and `mlpipe serve` take; returns its folder.
+
+        Args:
+            path: The folder to make.
+            overwrite: Replace a bundle that is there; anything else is never replaced.
 
         Raises:
             BundleError: There is something at `path`, or the estimator was loaded from an ensemble.
         """
         check_is_fitted(self, "predictor_")
+        if is_bundle(Path(path)) and not overwrite:
+            raise BundleError(f"There is a bundle at {str(path)!r} already; `overwrite=True` replaces it.")
         predictor = self.predictor_
         if not isinstance(predictor, ModelPredictor):
             raise BundleError("This estimator was loaded from an ensemble of several models: copy its bundle instead.")
@@ -180,10 +185,11 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         Raises:
             BundleError: The bundle is damaged or of another task.
         """
-        estimator = cls()
         contents = read_contents(path)
+        if (kind := contents.schema.task.kind) not in cls._kinds:
+            raise DataError(f"The bundle is for {kind}; {cls.__name__} is for {' or '.join(cls._kinds)}.")
+        estimator = cls()
         estimator.predictor_ = Predictor.of(contents)
-        estimator._check_task()
         estimator.metrics_, estimator.sample_row_ = contents.manifest.metrics, contents.sample_request
         names = [column.name for column in contents.schema if column.role not in (Role.TARGET, Role.WEIGHT)]
         estimator.n_features_in_ = len(names)
@@ -205,11 +211,8 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 
-    def _classification_task(self, y: Any) -> str:
-        return "binary" if len(distinct_labels(y)) <= 2 else "multiclass"
-
-    def _check_task(self) -> None:
-        raise NotImplementedError  # each estimator knows its own tasks
+    def _kind_of(self, y: Any) -> TaskKind:
+        raise NotImplementedError  # each estimator knows which of its kinds the targets are
 
 
 class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ignore[misc]  # as above
@@ -227,6 +230,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         >>> model.predict_proba(X.head(2)).shape
         (2, 2)
     """
+
+    _kinds = (TaskKind.BINARY, TaskKind.MULTICLASS)
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """See `_TransformerEstimator.fit`; `y` holds labels of one type: strings, whole numbers or booleans."""
@@ -261,10 +266,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         estimator.classes_ = np.unique(np.array(estimator.predictor_.schema.task.classes))
         return estimator
 
-    def _check_task(self) -> None:
-        kind = self.predictor_.schema.task.kind
-        if kind not in ("binary", "multiclass"):
-            raise DataError(f"The bundle is for {kind}, not for classification into one of several classes.")
+    def _kind_of(self, y: Any) -> TaskKind:
+        return TaskKind.BINARY if len(distinct_labels(y)) <= 2 else TaskKind.MULTICLASS
 
 
 class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: ignore[misc]  # as above
@@ -274,7 +277,7 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
         metrics_: Metrics on the rows kept for validation, in units of the target.
     """
 
-    _task = "regression"
+    _kinds = (TaskKind.REGRESSION,)
 
     def predict(self, X: Any) -> Values:
         """Values (T,) in units of the target."""
@@ -293,7 +296,5 @@ class TransformerRegressor(RegressorMixin, _TransformerEstimator):  # type: igno
             raise ConfigError('There is no interval to predict: fit with `training={"interval": 0.9}`, for example.')
         return self._values(X)[:, 1:]
 
-    def _check_task(self) -> None:
-        kind = self.predictor_.schema.task.kind
-        if kind != "regression":
-            raise DataError(f"The bundle is for {kind}, not for regression.")
+    def _kind_of(self, y: Any) -> TaskKind:
+        return TaskKind.REGRESSION

@@ -11,7 +11,9 @@ def run(args: argparse.Namespace) -> int:
     """Write the bundle of `--run` to `--out`."""
     from mlpipe.bundle.export import MakeGraphs, export_run
     from mlpipe.bundle.folder import verify
+    from mlpipe.training.rundir import refuse_file
 
+    refuse_file(Path(args.out), "--out")
     graphs: MakeGraphs | None = None
     if args.onnx or args.int8:
         from mlpipe.bundle.onnx_export import require_onnx

@@ -31,8 +31,9 @@ from mlpipe.training.environment import environment
 from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig, config_from_file
 from mlpipe.training.ranks import find_ranks
-from mlpipe.training.rundir import RunDirectory, unique_name, write_json, write_text
+from mlpipe.training.rundir import RunDirectory, refuse_file, unique_name, write_json, write_text
 from mlpipe.training.tracking import MlflowTracker
+from mlpipe.training.trainer_group import check_monitors
 
 logger = logging.getLogger(__name__)
 
@@ -104,13 +105,14 @@ def cross_validate(
     Raises:
         ConfigError: The config does not fit the data, the folder is taken, or what is resumed was another thing.
         DataError: The data are not what they have to be, or too few for so many folds.
-        BundleError: There is something at `bundle`.
+        BundleError: There is a bundle, or a folder of something else, at `bundle`.
         TrainingError: The loss is not finite.
     """
     if find_ranks(_on_one_device(config).trainer).world_size > 1:
         raise ConfigError("Folds are trained one after another, on one device: leave `trainer.devices` out, or say 1.")
     RunDirectory.check(run, resume=resume, cross_validation=True)
     if bundle is not None:
+        refuse_file(Path(bundle), "--bundle")
         check_free(Path(bundle), overwrite=False)
     directory = RunDirectory(Path(run) if run is not None else RUNS / config.tracking.experiment / unique_name())
     number, repeats = _numbers(directory, config, folds, repeats)
@@ -119,6 +121,7 @@ def cross_validate(
         source = read_source(config.data)
     refuse_own_names(source.schema)
     check_recipe(config.training, source.schema.task)
+    check_monitors(config.trainer, config.training, source.schema.task.kind)
     plan = _plan(source, split, repeats)
     tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume) if config.tracking.enabled else None
     values = _begin(directory, config, source, plan)

@@ -30,6 +30,7 @@ from mlpipe.training.parser import RunConfig
 from mlpipe.training.ranks import Ranks, known_to_children
 from mlpipe.training.rundir import RunDirectory, write_json, write_text
 from mlpipe.training.tracking import MlflowTracker
+from mlpipe.training.trainer_group import check_monitors, given_callbacks
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def fit_table(
     """
     ranks = ranks or Ranks()
     check_recipe(config.training, table.schema.task)
+    check_monitors(config.trainer, config.training, table.schema.task.kind)
     data = TabularDataModule(
         table.schema,
         table.frames,
@@ -91,8 +93,7 @@ def fit_table(
     for name in ("enable_progress_bar", "enable_model_summary"):
         if trainer.get(name) is None:
             trainer[name] = progress
-    given = trainer.get("callbacks") or []
-    trainer["callbacks"] = [*(given if isinstance(given, list) else [given]), *([] if progress else [EpochLog()])]
+    trainer["callbacks"] = [*given_callbacks(trainer), *([] if progress else [EpochLog()])]
     try:
         with known_to_children(directory.path):
             trained = train(

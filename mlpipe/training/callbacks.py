@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
@@ -147,12 +147,17 @@ class RunInterrupted(SIGTERMException):
 
 
 class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` at the end of each epoch, every few steps if asked to, and when the run is interrupted.
+    """Writes `last.ckpt` behind each validation, every few steps if asked to, and when the run is interrupted.
 
-    On Ctrl-C or SIGTERM the step in hand is finished, the checkpoint written, and `RunInterrupted` raised: nothing
-    comes in between, so the resumed run goes on as if nothing had happened. (With accumulated gradients a step takes
-    several batches; a checkpoint between them would not hold the gradients so far.) A second Ctrl-C ends the process
-    at once. (Lightning's own handling of Ctrl-C exits without a checkpoint.)
+    On Ctrl-C or SIGTERM the step in hand is finished, the checkpoint written, and `RunInterrupted` raised: the resumed
+    run goes on as if nothing had happened. A second Ctrl-C ends the process at once. (Lightning's own handling of
+    Ctrl-C exits without a checkpoint.) What is written is whole:
+
+    - With accumulated gradients a step takes several batches, and a checkpoint holds no gradients. One that falls
+      between them, by a validation in their midst, is written at the end of the step.
+    - A step that is followed by a validation is written behind that: Lightning would leave it out of the resumed run.
+
+    It has to be the last callback, so that the others' states hold what the same validation has made of them.
 
     Args:
         path: The file.
@@ -164,6 +169,9 @@ class LastCheckpoint(Checkpoint):
         self.every_steps = every_steps
         self.interrupted = False
         self._step_before = 0
+        self._within_step = False
+        self._overdue = False  # it was time to save in the midst of a step
+        self._validated = False  # saved behind a validation, and nothing was trained since
         self._previous: dict[signal.Signals, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -175,7 +183,14 @@ class LastCheckpoint(Checkpoint):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Remember the step, to know whether this batch has ended it."""
+        """Remember the step, to know whether this batch has ended it.
+
+        Raises:
+            RunInterrupted: A signal came before the validation behind the last step, or during it.
+        """
+        if self._validated and self._is_interrupted(trainer):
+            raise RunInterrupted
+        self._validated = False
         self._step_before = trainer.global_step
 
     def on_train_batch_end(
@@ -187,21 +202,26 @@ class LastCheckpoint(Checkpoint):
             RunInterrupted: A signal came.
         """
         step = trainer.global_step
-        stepped = step > self._step_before
-        due = self.every_steps is not None and step % self.every_steps == 0
-        # A signal may reach one of several processes only, or each between other steps: all stop at the same one.
-        stop = trainer.strategy.reduce_boolean_decision(self.interrupted, all=False)
-        if stepped and (due or stop):
-            self._save(trainer)
-        if stepped and stop:
-            raise RunInterrupted
         if 0 <= trainer.max_steps <= step:
             # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.
             trainer.should_stop = True
+        self._within_step = step == self._step_before
+        if self._within_step or _validation_follows(trainer):
+            return
+        due = self._overdue or (self.every_steps is not None and step % self.every_steps == 0)
+        stop = self._is_interrupted(trainer)
+        if due or stop:
+            self._save(trainer)
+        if stop:
+            raise RunInterrupted
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save at the end of the epoch: the best score so far is part of the state."""
-        self._save(trainer)
+        """Save, unless a step is only half done: the best score so far is part of the state."""
+        if self._within_step:
+            self._overdue = True
+        else:
+            self._save(trainer)
+            self._validated = True
 
     def give_signals_back(self) -> None:
         """Undo `on_fit_start`; to be called when the Trainer has ended, however it did.
@@ -215,12 +235,28 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: L.Trainer) -> None:
         trainer.save_checkpoint(self.path)
+        self._overdue = False
+
+    def _is_interrupted(self, trainer: L.Trainer) -> bool:
+        """Whether a signal came to one of the processes at least: all of them stop at the same step."""
+        return bool(trainer.strategy.reduce_boolean_decision(self.interrupted, all=False))
 
     def _handle(self, _number: int, _frame: FrameType | None) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
         self.interrupted = True
         logger.warning("Stopping after this step; what was learnt so far is kept. Ctrl-C again stops at once.")
+
+
+def _validation_follows(trainer: L.Trainer) -> bool:
+    """Whether there is a validation behind the batch that has just ended: what the Trainer asks itself next."""
+    data_fetcher = trainer.fit_loop._data_fetcher
+    assert data_fetcher is not None  # it has fetched that batch
+    return trainer.fit_loop.epoch_loop._should_check_val_fx(data_fetcher)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` by another name: Lightning refuses two with the same settings, and a user may add one."""
 
 
 class Patience(EarlyStopping):

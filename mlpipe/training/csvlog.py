@@ -50,8 +50,11 @@ class MetricsCSV(Logger):
 
     @property
     def name(self) -> str:
-        """The file's name."""
-        return self._path.name
+        """Lightning takes it for a folder: a `ModelCheckpoint` without `dirpath` writes to `callbacks/checkpoints`.
+
+        Beside the run's own checkpoints it might write over them.
+        """
+        return "callbacks"
 
     @property
     def version(self) -> str:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
@@ -33,19 +32,12 @@ from mlpipe.memory import keep_freed_memory
 from mlpipe.models import TableModel, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
-from mlpipe.training.callbacks import (
-    EMAWeights,
-    LastCheckpoint,
-    Patience,
-    ReproducibleSteps,
-    RunInterrupted,
-    StopOnNonFiniteLoss,
-)
+from mlpipe.training.callback_list import run_callbacks
+from mlpipe.training.callbacks import LastCheckpoint, RunInterrupted
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
-from mlpipe.training.trainer_group import check_trainer, trainer_errors
+from mlpipe.training.trainer_group import check_monitors, check_trainer, given_callbacks, trainer_errors
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +102,7 @@ def train(
     keep_freed_memory()
     check_trainer(trainer)
     check_recipe(training, data.schema.task)
+    check_monitors(trainer, training, data.schema.task.kind)
     data.setup("fit")
     codec = data.preprocessor.target_
     kind = data.schema.task.kind
@@ -127,7 +120,7 @@ def train(
         class_weights(training.class_weights, data.schema.task, data.arrays["train"]),
     )
     last = checkpoints / "last.ckpt"
-    callbacks = [*recipe_callbacks(module, training, checkpoints, seed), *(trainer.get("callbacks") or [])]
+    callbacks = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
     rows = len(data.arrays["train"])
@@ -224,34 +217,6 @@ def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, chec
             if isinstance(callback, LastCheckpoint):
                 callback.give_signals_back()
     return False
-
-
-def recipe_callbacks(module: TabularModule, training: TrainingConfig, checkpoints: Path, seed: int) -> list[Callback]:
-    """The callbacks that a recipe stands for."""
-    metric = module.objective.metric
-    monitor, mode = f"val/{metric}", "max" if HIGHER_IS_BETTER[metric] else "min"
-    callbacks: list[Callback] = [ReproducibleSteps(seed), StopOnNonFiniteLoss()]
-    if training.ema_decay > 0:
-        callbacks.append(EMAWeights(training.ema_decay))
-    if training.patience > 0:
-        # Checked with the validation that it is about: a run resumed at the end of an epoch has had none yet.
-        callbacks.append(
-            Patience(monitor=monitor, mode=mode, patience=training.patience, check_on_train_epoch_end=False)
-        )
-    callbacks.append(
-        ModelCheckpoint(
-            checkpoints,
-            "best",
-            monitor=monitor,
-            mode=mode,
-            save_top_k=1,
-            save_on_train_epoch_end=False,
-            enable_version_counter=False,
-            auto_insert_metric_name=False,
-        )
-    )
-    callbacks.append(LastCheckpoint(checkpoints / "last.ckpt", training.checkpoint_every_steps))
-    return callbacks
 
 
 @torch.inference_mode()

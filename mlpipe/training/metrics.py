@@ -66,15 +66,25 @@ EPSILON = float(np.finfo(np.float32).eps)
 CALIBRATION_BINS = 15
 
 
+def metrics_of(kind: TaskKind) -> list[str]:
+    """The metrics that a run of a kind of task can be best at.
+
+    Examples:
+        >>> metrics_of(TaskKind.REGRESSION)
+        ['rmse', 'mae', 'pinball', 'r2']
+    """
+    of_regression = ("rmse", "mae", "r2", "pinball")
+    names = [name for name in HIGHER_IS_BETTER if (name in of_regression) == (kind is TaskKind.REGRESSION)]
+    return [name for name in names if name != "subset_accuracy" or kind is TaskKind.MULTILABEL]
+
+
 def check_metric(kind: TaskKind, metric: str) -> None:
     """Whether a task has a metric.
 
     Raises:
         ConfigError: It has not; the sentence names the closest one.
     """
-    of_regression = ("rmse", "mae", "r2", "pinball")
-    known = [name for name in HIGHER_IS_BETTER if (name in of_regression) == (kind is TaskKind.REGRESSION)]
-    known = [name for name in known if name != "subset_accuracy" or kind is TaskKind.MULTILABEL]
+    known = metrics_of(kind)
     if metric not in known:
         hint = did_you_mean(metric, known)
         raise ConfigError(f"`training.metric` is {metric!r}, which is none of a {kind} task.{hint}")

@@ -32,7 +32,7 @@ from mlpipe.training.config import TrainingConfig
 from mlpipe.training.configfile import check_config_files, looks_like_table
 from mlpipe.training.outcome import check_kind
 from mlpipe.training.tracking import TrackingConfig
-from mlpipe.training.trainer_group import check_trainer
+from mlpipe.training.trainer_group import check_monitors, check_trainer
 from mlpipe.training.variables import PREFIX, refuse_unknown_variables
 
 GROUPS: dict[str, type[Any]] = {
@@ -139,10 +139,12 @@ def parse_config(args: Sequence[str]) -> RunConfig:
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise ConfigError(f"`seed_everything` is {seed!r}; it has to be a whole number: a run without one has no twin.")
     check_seed("seed_everything", seed)
-    if init["data"].task is not None:  # otherwise it is inferred, and checked then
-        check_kind(init["training"], TaskKind(init["data"].task))
     trainer = init["trainer"].as_dict() if isinstance(init["trainer"], Namespace) else dict(init["trainer"])
     check_trainer(trainer)
+    if init["data"].task is not None:  # otherwise it is inferred, and checked then
+        kind = TaskKind(init["data"].task)
+        check_kind(init["training"], kind)
+        check_monitors(trainer, init["training"], kind)
     return RunConfig(
         **{group: init[group] for group in GROUPS},
         trainer=trainer,

@@ -9,6 +9,7 @@ Notable:
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -71,15 +72,14 @@ class RunDirectory:
 
         Raises:
             ConfigError: The folder holds something and `resume` is not given, `resume` names no folder or one of the
-                other kind (a cross-validation, a single run), or the path is a file.
+                other kind (a cross-validation, a single run), or the path is a file or below one.
         """
         if path is None:
             if resume:
                 raise ConfigError("`--resume` goes on with a run that has a name: say which one with `--run DIR`.")
             return
         path = Path(path)
-        if path.exists() and not path.is_dir():
-            raise ConfigError(f"{path} is a file; `--run` names a folder.")
+        refuse_file(path, "--run")
         if resume and cls(path).is_cross_validation != cross_validation and cls(path).config.is_file():
             was, verb = ("a", "fit") if cross_validation else ("a cross-validation and no", "crossval")
             raise ConfigError(f"{path} is {was} single run: go on with it by `mlpipe {verb} --run {path} --resume`.")
@@ -207,6 +207,21 @@ def open_run(path: str | Path) -> RunDirectory:
     beside = _runs_in(run.path.parent)
     hint = did_you_mean(run.path.name, (sibling.name for sibling in beside))
     raise ConfigError(f"There is no run {run.path}.{hint}")
+
+
+def refuse_file(folder: Path, option: str) -> None:
+    """Refuse a folder that cannot be made, since a file lies there or on the way; to be asked before anything slow.
+
+    Args:
+        folder: It may be there already.
+        option: The one of the command line that names it.
+
+    Raises:
+        ConfigError: Names the file.
+    """
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place) and not place.is_dir():
+            raise ConfigError(f"{place} is a file; `{option}` names a folder.")
 
 
 def unique_name() -> str:

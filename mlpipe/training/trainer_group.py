@@ -8,8 +8,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
 from mlpipe.errors import ConfigError, did_you_mean
+from mlpipe.schema import TaskKind
+from mlpipe.training.config import TrainingConfig
+from mlpipe.training.metrics import metrics_of
 
 #: All weights in half or in double precision. Their average is kept in float32, which takes no others; and in half
 #: precision a weight loses what small steps add to it.
@@ -23,6 +27,8 @@ _ZERO = {
     "limit_train_batches": "nothing would be learnt",
     "limit_val_batches": "no epoch would be measured, and so none kept",
 }
+#: How the sentences of two RuntimeErrors begin by which Lightning refuses callbacks.
+_OF_CALLBACKS = ("Early stopping conditioned on metric", "Found more than one stateful callback")
 
 
 def check_trainer(trainer: Mapping[str, Any]) -> None:
@@ -55,11 +61,65 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
             raise ConfigError(f"`trainer.{key}` is 0: {consequence}; leave it out, or give a number above 0.")
 
 
+def given_callbacks(trainer: Mapping[str, Any]) -> list[Callback]:
+    """The callbacks among the arguments of a Trainer, which takes one, several or none."""
+    given = trainer.get("callbacks") or []
+    return [given] if isinstance(given, Callback) else list(given)
+
+
+def check_monitors(trainer: Mapping[str, Any], training: TrainingConfig, kind: TaskKind) -> None:
+    """Refuse a callback that waits for a metric which a run does not log, as far as that is known beforehand.
+
+    Callbacks that are not Lightning's may log metrics of their own; with one of those, Lightning says it when the
+    metric is looked up.
+
+    Args:
+        trainer: Arguments for `lightning.Trainer`.
+        training: The recipe.
+        kind: The task.
+
+    Raises:
+        ConfigError: Names the callback, and the metrics that there are.
+    """
+    callbacks = given_callbacks(trainer)
+    if not all(type(callback).__module__.startswith(("lightning.", "mlpipe.")) for callback in callbacks):
+        return
+    logged = ["train/loss", *(f"val/{name}" for name in validation_metrics(training, kind))]
+    for callback in callbacks:
+        if isinstance(callback, EarlyStopping):
+            known = [*logged] if callback.strict else [callback.monitor]
+        elif isinstance(callback, Checkpoint):
+            known = [*logged, "epoch", "step"]
+        else:
+            continue
+        monitor = getattr(callback, "monitor", None)
+        # LearningRateMonitor logs the rates of the optimiser's groups under names that begin so.
+        if monitor is not None and monitor not in known and not monitor.startswith("lr-"):
+            raise ConfigError(
+                f"`trainer.callbacks`: {type(callback).__name__} monitors {monitor!r}, which this run does not log; it "
+                f"logs {', '.join(logged)}."
+            )
+
+
+def validation_metrics(training: TrainingConfig, kind: TaskKind) -> list[str]:
+    """The metrics that are computed behind each epoch, where the validation rows define them."""
+    if training.quantiles is not None:
+        return [*metrics_of(kind), "coverage", "interval_width"]
+    return [name for name in metrics_of(kind) if name != "pinball"]
+
+
 @contextmanager
 def trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
-    """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config."""
+    """What Lightning says of settings that do not fit together, or not this machine, is a mistake in the config.
+
+    Args:
+        kinds: The classes of its errors that say so at this place; what it says of callbacks is known by its words.
+    """
     try:
         yield
-    except kinds as error:
+    except Exception as error:
+        of_callbacks = isinstance(error, RuntimeError) and str(error).startswith(_OF_CALLBACKS)
+        if not isinstance(error, kinds) and not of_callbacks:
+            raise
         sentence = " ".join(str(error).split("\n")[0].split())
         raise ConfigError(f"`trainer`: {sentence}") from error

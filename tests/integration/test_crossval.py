@@ -282,6 +282,7 @@ def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     [
         ("crossval --config houses.yaml --run whole", ["whole is not empty", "--resume"]),
         ("crossval --config houses.yaml --run new --bundle whole/bundle", ["whole/bundle", "--force"]),
+        ("crossval --config houses.yaml --run new --bundle houses.csv/below", ["houses.csv is a file", "`--bundle`"]),
         ("crossval --config houses.yaml --run new --folds 500", ["235 rows", "500 folds"]),
         ("crossval --config houses.yaml --run new --training.metric auroc2", ["'auroc2'", "'auroc'"]),
         ("crossval --config houses.yaml --run new --training.interval 0.9", ["`training.interval`", "for regression"]),

@@ -350,6 +350,7 @@ class TestMistakes:
             ("--run new --config smal.yaml", ["smal.yaml"]),
             ("--run run", ["run is not empty", "--resume"]),
             ("--run houses.csv", ["houses.csv is a file"]),
+            ("--run houses.csv/below", ["houses.csv is a file"]),
             ("--resume", ["--run DIR"]),
         ],
     )
@@ -367,6 +368,7 @@ class TestMistakes:
             ("test --run run --data picture.csv", ["picture.csv", "binary file"]),
             ("export --run rnu --out new", ["rnu"]),
             ("export --run run --out bundle", ["bundle"]),
+            ("export --run run --out houses.csv/below", ["houses.csv is a file; `--out` names a folder."]),
             ("predict --bundle bundle --data picture.csv --out new.csv", ["picture.csv"]),
             ("predict --bundle bundle --data houses.csv --out predictions.csv", ["predictions.csv"]),
             ("predict --bundle bundle --data houses.csv --out new.csv --backend onnx", ["model.onnx", "export --onnx"]),

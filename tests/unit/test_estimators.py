@@ -16,7 +16,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 
 from mlpipe.bundle.predictor import Predictor
-from mlpipe.errors import ConfigError, DataError, MlpipeError
+from mlpipe.errors import BundleError, ConfigError, DataError, MlpipeError
 from mlpipe.estimators import TransformerClassifier, TransformerRegressor
 
 ROWS = 240
@@ -175,8 +175,11 @@ def test_a_saved_model_is_the_same_when_loaded(task: str, tmp_path: Path, reques
     assert list(loaded.feature_names_in_) == list(model.feature_names_in_)
     again = loaded.save(tmp_path / "again")
     assert Predictor.load(again).version == Predictor.load(bundle).version
-    with pytest.raises(MlpipeError, match="bundle"):
+    with pytest.raises(BundleError, match=r"^There is a bundle at '.*bundle' already; `overwrite=True` replaces it\.$"):
         model.save(bundle)
+    model.save(bundle, overwrite=True)
+    with pytest.raises(BundleError, match="is not a bundle, so it is never replaced"):
+        model.save(tmp_path, overwrite=True)
 
 
 def test_a_bundle_with_more_columns_than_features_is_loaded(tmp_path: Path) -> None:
@@ -190,9 +193,9 @@ def test_a_bundle_with_more_columns_than_features_is_loaded(tmp_path: Path) -> N
 def test_a_bundle_of_another_task_is_refused(
     fitted: TransformerClassifier, fitted_regressor: TransformerRegressor, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"^The bundle is for binary, not for regression\.$"):
+    with pytest.raises(DataError, match=r"^The bundle is for binary; TransformerRegressor is for regression\.$"):
         TransformerRegressor.load(fitted.save(tmp_path / "classes"))
-    with pytest.raises(DataError, match=r"^The bundle is for regression, not for classification"):
+    with pytest.raises(DataError, match=r"^The bundle is for regression; TransformerClassifier is for binary or multi"):
         TransformerClassifier.load(fitted_regressor.save(tmp_path / "values"))
 
 

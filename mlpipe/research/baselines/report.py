@@ -11,7 +11,7 @@ import mlpipe
 from mlpipe.errors import ConfigError
 from mlpipe.research.baselines.table import BaselineResult, ranked, render_table, short_metrics, table_cells
 from mlpipe.schema import TaskKind
-from mlpipe.training.rundir import write_json, write_text
+from mlpipe.training.rundir import refuse_file, write_json, write_text
 
 PAGE, RECORD = "baselines.md", "baselines.json"
 
@@ -89,10 +89,9 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """Whether a report can be written there; to be asked before anything slow is done.
 
     Raises:
-        ConfigError: It is a file, or holds a report and `overwrite` is not given.
+        ConfigError: It is a file or below one, or holds a report and `overwrite` is not given.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; `--out` names a folder.")
+    refuse_file(folder, "--out")
     for name in (PAGE, RECORD):
         if (folder / name).exists() and not overwrite:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import signal
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,7 +16,7 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.infer import infer_schema
@@ -25,6 +26,7 @@ from mlpipe.models import Transformer, TransformerConfig, member_average
 from mlpipe.research.baselines import run_baselines
 from mlpipe.schema import InputSpec, TaskKind
 from mlpipe.training.config import TrainingConfig
+from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.loop import Trained, predict_logits, train
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import total_steps
@@ -378,6 +380,123 @@ def test_an_interrupted_run_with_accumulated_gradients_resumes_exactly(tmp_path:
     whole, part = (checkpoint(tmp_path / name, "last") for name in ("whole", "part"))
     assert whole["global_step"] == part["global_step"] == 4
     assert same(whole["state_dict"], part["state_dict"])
+
+
+class KilledBefore(Callback):
+    """The end of the process before a batch, counted over all epochs from 0."""
+
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
+
+    def on_train_batch_start(self, trainer: Any, *_: Any) -> None:
+        if trainer.fit_loop.epoch_loop.total_batch_idx == self.batch:
+            raise TrainingError("killed")
+
+
+#: A rate that makes the second epoch the best and not the last, so that a lost validation shows.
+HASTY: dict[str, Any] = {"lr": 0.3, "muon_lr": 0.3}
+
+
+def fit_and_resume(folder: Path, settings: Mapping[str, Any], end: Callback) -> None:
+    """A run that ends early, and another that takes it up, if there is something to take up."""
+    with pytest.raises(TrainingError, match="killed") if isinstance(end, KilledBefore) else nullcontext():
+        fit(folder, trainer={**settings, "callbacks": [end]}, **HASTY)
+    fit(folder, trainer=settings, resume=(folder / "last.ckpt").is_file(), **HASTY)
+
+
+def assert_same_checkpoints(first: Path, second: Path) -> None:
+    for name in ("last", "best"):
+        one, two = checkpoint(first, name), checkpoint(second, name)
+        assert one["global_step"] == two["global_step"], name
+        assert same(one["state_dict"], two["state_dict"]), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"val_check_interval": 3, "accumulate_grad_batches": 2},  # every other validation in the midst of a step
+        {"val_check_interval": 3, "accumulate_grad_batches": 4},
+        {"val_check_interval": 2, "accumulate_grad_batches": 4},
+        {"val_check_interval": 2},
+    ],
+)
+def test_a_run_that_is_killed_between_validations_within_an_epoch_resumes_exactly(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    settings = {"max_epochs": 3, **settings}
+    fit(tmp_path / "whole", trainer=settings, **HASTY)
+    for batch in (3, 4, 5, 9, 10, 11, 15):  # of 6 in an epoch
+        fit_and_resume(tmp_path / f"killed-{batch}", settings, KilledBefore(batch))
+        assert_same_checkpoints(tmp_path / "whole", tmp_path / f"killed-{batch}")
+
+
+def test_a_checkpoint_holds_no_half_step(tmp_path: Path) -> None:
+    settings = {"max_epochs": 1, "val_check_interval": 3, "accumulate_grad_batches": 2}
+    fit(tmp_path / "whole", trainer=settings)
+    with pytest.raises(TrainingError, match="killed"):
+        fit(tmp_path / "part", trainer={**settings, "callbacks": [KilledBefore(3)]})
+    assert not (tmp_path / "part" / "last.ckpt").exists()  # one of three batches would lack the third's gradients
+    shutil.rmtree(tmp_path / "part")
+    with pytest.raises(TrainingError, match="killed"):
+        fit(tmp_path / "part", trainer={**settings, "callbacks": [KilledBefore(4)]})
+    assert checkpoint(tmp_path / "part", "last")["global_step"] == 2
+    fit(tmp_path / "part", trainer=settings, resume=True)
+    assert_same_checkpoints(tmp_path / "whole", tmp_path / "part")
+
+
+@pytest.mark.parametrize("settings", [{}, {"val_check_interval": 1}])
+def test_a_signal_before_a_validation_does_not_lose_it(tmp_path: Path, settings: dict[str, Any]) -> None:
+    settings = {"max_epochs": 3, **settings}
+    fit(tmp_path / "whole", trainer=settings, **HASTY)
+    fit_and_resume(tmp_path / "part", settings, InterruptAt(12))  # the last batch of the second epoch
+    assert_same_checkpoints(tmp_path / "whole", tmp_path / "part")
+
+
+def test_a_signal_behind_the_last_step_leaves_a_run_that_is_done(tmp_path: Path) -> None:
+    assert not fit(tmp_path, trainer={"callbacks": [InterruptAt(12)]}).interrupted
+
+
+def test_a_signal_stops_a_run_that_is_validated_behind_each_step(tmp_path: Path) -> None:
+    stopped = fit(tmp_path, trainer={"val_check_interval": 1, "callbacks": [InterruptAt(2)]})
+    assert stopped.interrupted
+    assert checkpoint(tmp_path, "last")["global_step"] == 2
+
+
+def test_callbacks_of_the_users_watch_a_metric_beside_ours_and_resume(tmp_path: Path) -> None:
+    def callbacks() -> list[Callback]:
+        return [EarlyStopping("val/log_loss"), ModelCheckpoint(tmp_path / "own", monitor="val/log_loss")]
+
+    fit(tmp_path, trainer={"callbacks": callbacks()})
+    resumed = fit(tmp_path, trainer={"max_epochs": 3, "callbacks": callbacks()}, resume=True)
+    assert resumed.epochs == 3
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["epoch=2-step=18.ckpt"]
+
+
+def test_a_checkpoint_callback_without_a_folder_writes_into_the_run(tmp_path: Path) -> None:
+    train(
+        data_for(TaskKind.BINARY),
+        TINY,
+        TrainingConfig(),
+        {**QUIET, "max_epochs": 1, "callbacks": ModelCheckpoint(monitor="val/auroc", mode="max")},
+        checkpoints=tmp_path / "checkpoints",
+        loggers=[MetricsCSV(tmp_path / "metrics.csv")],
+    )
+    assert (tmp_path / "callbacks" / "checkpoints" / "epoch=0-step=6.ckpt").is_file()
+    assert (tmp_path / "metrics.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "sentence"),
+    [
+        ([EarlyStopping("val/los")], "EarlyStopping monitors 'val/los', which this run does not log; it logs train/"),
+        ([KilledBefore(99), EarlyStopping("own")], "metric `own` which is not available.*`val/accuracy`, "),
+        ([ModelCheckpoint(), ModelCheckpoint()], "more than one stateful callback of type `ModelCheckpoint`"),
+    ],
+)
+def test_callbacks_that_cannot_be_are_one_sentence(tmp_path: Path, callbacks: list[Callback], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=f"^`trainer.*{sentence}"):
+        fit(tmp_path, trainer={"callbacks": callbacks})
 
 
 class Fails(Callback):

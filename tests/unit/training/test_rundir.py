@@ -54,10 +54,14 @@ def test_resume_has_to_know_what(tmp_path: Path) -> None:
         RunDirectory.create(tmp_path, "adult", resume=True)
 
 
-def test_a_file_is_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("below", ["", "run", "experiment/run"])
+def test_a_file_is_no_folder_and_holds_none(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match="file is a file; `--run` names a folder"):
-        RunDirectory.create(path=tmp_path / "file", resume=True)
+    with pytest.raises(ConfigError, match=r"/file is a file; `--run` names a folder\.$"):
+        RunDirectory.create(path=tmp_path / "file" / below, resume=True)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(ConfigError, match="/link is a file"):
+        RunDirectory.create(path=tmp_path / "link" / below)
 
 
 def test_open_run(tmp_path: Path) -> None:

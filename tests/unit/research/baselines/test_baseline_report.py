@@ -71,5 +71,6 @@ def test_nothing_is_overwritten_unasked(report: Report, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"baselines\.md exists; .* `--force`"):
         check_folder(tmp_path, overwrite=False)
     check_folder(tmp_path, overwrite=True)
-    with pytest.raises(ConfigError, match="is a file"):
-        check_folder(tmp_path / "baselines.md", overwrite=True)
+    for folder in (tmp_path / "baselines.md", tmp_path / "baselines.md" / "below" / "that"):
+        with pytest.raises(ConfigError, match=r"baselines\.md is a file; `--out` names a folder\.$"):
+            check_folder(folder, overwrite=True)
