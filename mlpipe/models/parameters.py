@@ -15,12 +15,12 @@ from mlpipe.models.tokenizers import NumericTokenizer
 def parameter_groups(model: nn.Module, weight_decay: float = 0.0) -> list[dict[str, Any]]:
     """The model's parameters in groups, as torch's optimisers take them.
 
-    - `matrices`: the blocks' matrices (attention and MLP), for Muon or decayed AdamW;
+    - `matrices`: the blocks' matrices (attention and MLP) and those of the `mlp` trunk, for Muon or decayed AdamW;
     - `decay`: the other weights that are multiplied into activations of many inputs: encodings of numbers, heads;
     - `no_decay`: biases, norms, frequencies, adapters, every token and embedding.
 
     Args:
-        model: A `Transformer`, or a module that holds one.
+        model: A `TableModel`, or a module that holds one.
         weight_decay: Of the first two groups; the last has none.
 
     Returns:

@@ -36,15 +36,16 @@ MANY_POINTS = 2000
 
 
 def loss_curves(rows: Sequence[Mapping[str, str]], kind: TaskKind) -> Figure:
-    """Training loss and the watched validation metric by epoch; the best epoch is marked.
+    """Training loss, and log-loss or RMSE of the validation rows, by epoch; the latter's lowest value is marked.
 
     Both share an axis if both are log-losses; a regression's loss is in standardised units, its RMSE in the target's.
+    With another `training.metric` the epoch that was kept may be another.
 
     Args:
         rows: Lines of `metrics.csv`.
         kind: The task.
     """
-    watched = f"val/{DEFAULT_METRIC[kind]}"
+    drawn = f"val/{DEFAULT_METRIC[kind]}"
     figure = Figure(figsize=(6.4, 4.2) if kind is not TaskKind.REGRESSION else (9.6, 4.2), layout="constrained")
     if kind is TaskKind.REGRESSION:
         left, right = figure.subplots(1, 2)
@@ -55,14 +56,14 @@ def loss_curves(rows: Sequence[Mapping[str, str]], kind: TaskKind) -> Figure:
         left.set(title="Loss by epoch", ylabel="log-loss")
     for axes, column, label, colour in (
         (left, "train/loss", "training", BLUE),
-        (right, watched, "validation", ORANGE),
+        (right, drawn, "validation", ORANGE),
     ):
         epochs, values = _by_epoch(rows, column)
         axes.plot(epochs, values, color=colour, label=label, marker="o" if len(epochs) < 20 else None, markersize=4)
-        if column == watched and len(values):
-            best = int(np.argmin(values))
+        if column == drawn and len(values):
+            lowest = int(np.argmin(values))
             axes.axvline(
-                epochs[best], color=GREY, linestyle=":", label=f"best: {values[best]:.4g}, epoch {epochs[best]}"
+                epochs[lowest], color=GREY, linestyle=":", label=f"lowest: {values[lowest]:.4g}, epoch {epochs[lowest]}"
             )
     for axes in {left, right}:
         axes.set_xlabel("epoch")

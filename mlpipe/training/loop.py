@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +65,8 @@ class Trained:
     outputs: Mapping[Part, npt.NDArray[np.float32]]
     uncalibrated: Mapping[Part, npt.NDArray[np.float32]]
     metrics: Mapping[Part, Mapping[str, float]]
-    train_seconds: float
-    epochs: int
+    train_seconds: float = 0.0
+    epochs: int = 0
     interrupted: bool = False
 
 
@@ -104,39 +104,13 @@ def train(
     check_recipe(training, data.schema.task)
     check_monitors(trainer, training, data.schema.task.kind)
     data.setup("fit")
-    codec = data.preprocessor.target_
-    kind = data.schema.task.kind
-    torch.manual_seed(seed)
-    weight = data.arrays["validation"].weight
-    counted = len(data.arrays["validation"]) if weight is None else int((weight > 0).sum())
-    judged_by = before_training(training, counted)
-    module = TabularModule(
-        model,
-        judged_by.network_spec(data.spec),
-        kind,
-        training,
-        codec.in_units if kind is TaskKind.REGRESSION else None,
-        judged_by,
-        class_weights(training.class_weights, data.schema.task, data.arrays["train"]),
-    )
+    module = _module(data, model, training, seed)
     last = checkpoints / "last.ckpt"
-    callbacks = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
-    rows = len(data.arrays["train"])
-    arguments: dict[str, Any] = {
-        "max_epochs": default_epochs(rows, data.batch_size),
-        "gradient_clip_val": 1.0,
-        "num_sanity_val_steps": 0,
-        **{key: value for key, value in trainer.items() if value is not None},
-        "callbacks": callbacks,
-        "logger": list(loggers),
-    }
-    if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
-        raise ConfigError(
-            f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
-            f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
-        )
+    arguments = _trainer_arguments(trainer, default_epochs(len(data.arrays["train"]), data.batch_size))
+    arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
+    arguments["logger"] = list(loggers)
     if resume:
         _check_resumable(last, module, arguments["max_epochs"])
     with quiet_lightning():
@@ -148,30 +122,81 @@ def train(
         seconds = time.perf_counter() - started
     if not runner.is_global_zero:
         raise SystemExit(0)
-    best = checkpoints / "best.ckpt"
-    if not best.is_file() and not last.is_file():
-        raise ConfigError("No validation has taken place, so there are no weights to keep: see the `trainer` group.")
+    _load_best(module, checkpoints / "best.ckpt", last)
+    return replace(
+        _measured(module, data, training), train_seconds=seconds, epochs=runner.current_epoch, interrupted=interrupted
+    )
+
+
+def _module(data: TabularDataModule, model: TransformerConfig, training: TrainingConfig, seed: int) -> TabularModule:
+    """The module of a table, with fresh weights.
+
+    Raises:
+        ConfigError: There are too few validation rows for the interval, or a class weight is of no class.
+    """
+    task, weight = data.schema.task, data.arrays["validation"].weight
+    counted = len(data.arrays["validation"]) if weight is None else int((weight > 0).sum())
+    judged_by = before_training(training, counted)
+    torch.manual_seed(seed)
+    return TabularModule(
+        model,
+        judged_by.network_spec(data.spec),
+        task.kind,
+        training,
+        data.preprocessor.target_.in_units if task.kind is TaskKind.REGRESSION else None,
+        judged_by,
+        class_weights(training.class_weights, task, data.arrays["train"]),
+    )
+
+
+def _trainer_arguments(trainer: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """The arguments of the `trainer` group over our defaults.
+
+    Raises:
+        ConfigError: The run would end before its first validation.
+    """
+    given = {key: value for key, value in trainer.items() if value is not None}
+    arguments = {"max_epochs": epochs, "gradient_clip_val": 1.0, "num_sanity_val_steps": 0, **given}
+    if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
+        raise ConfigError(
+            f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
+            f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
+        )
+    return arguments
+
+
+def _load_best(module: TabularModule, best: Path, last: Path) -> None:
+    """Give a module its best weights, on the CPU; where no epoch was measured yet, the last are the best.
+
+    Raises:
+        ConfigError: There are none.
+    """
     if not best.is_file():
+        if not last.is_file():
+            raise ConfigError(
+                "No validation has taken place, so there are no weights to keep: see the `trainer` group."
+            )
         shutil.copyfile(last, best)  # interrupted within the first epoch; the first validation replaces it
     weights = torch.load(best, map_location="cpu", weights_only=True)
     module.load_state_dict(weights["state_dict"])
-    module = module.cpu().eval()
+    module.cpu().eval()
+
+
+def _measured(module: TabularModule, data: TabularDataModule, training: TrainingConfig) -> Trained:
+    """Calibrate a module on the validation rows, and measure it on all that were held out."""
+    codec, kind = data.preprocessor.target_, data.schema.task.kind
     held_out: dict[Part, Arrays] = {part: data.arrays[part] for part in PARTS[1:] if len(data.arrays[part])}
     logits = {part: predict_logits(module.net, arrays, data.eval_batch_size) for part, arrays in held_out.items()}
-    calibration = fit_calibration(logits["validation"], data.arrays["validation"], kind, training)
+    calibration = fit_calibration(logits["validation"], held_out["validation"], kind, training)
     outputs = {part: member_average(values, kind, calibration.temperature) for part, values in logits.items()}
+    answers = answer_statistics(logits["validation"], codec, calibration)
     return Trained(
         module=module,
         calibration=calibration,
-        statistics=data.preprocessor.statistics_.with_predictions(
-            answer_statistics(logits["validation"], codec, calibration)
-        ),
+        statistics=data.preprocessor.statistics_.with_predictions(answers),
         outputs={part: values.numpy() for part, values in outputs.items()},
         uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
-        metrics={part: measure(values, data.arrays[part], codec, calibration) for part, values in logits.items()},
-        train_seconds=seconds,
-        epochs=runner.current_epoch,
-        interrupted=interrupted,
+        metrics={part: measure(values, held_out[part], codec, calibration) for part, values in logits.items()},
     )
 
 

@@ -25,7 +25,7 @@ import torchmetrics.functional.classification as tmc
 from mlpipe.errors import ConfigError, TrainingError, did_you_mean
 from mlpipe.features.calibration import EVEN, is_yes
 from mlpipe.schema import TaskKind
-from mlpipe.training.numbers import IN_UNITS, regression_metrics
+from mlpipe.training.numbers import regression_metrics
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,6 @@ def compute_metrics(
     target: ArrayLike,
     weight: ArrayLike | None = None,
     *,
-    scale: float = 1.0,
     threshold: float = EVEN,
     level: float | None = None,
 ) -> dict[str, float]:
@@ -117,8 +116,6 @@ def compute_metrics(
         outputs: (T, O) probabilities; for regression (T, 1) values, or (T, 3) with the bounds of an interval behind.
         target: As in `Arrays.target`: (T,) class ids, (T, O) zeros and ones for multilabel, (T,) values.
         weight: (T,) sample weights; rows of weight 0 do not count.
-        scale: Target units per unit of `outputs` and `target`, for regression on standardised values; leave it at
-            1 where both are decoded.
         threshold: Binary: the answer is class 1 where its probability is above this.
         level: The interval's, which says which quantiles its bounds stand for.
 
@@ -158,7 +155,6 @@ def compute_metrics(
             values = _multilabel(outputs_TO, truth, weight_T)
         case TaskKind.REGRESSION:
             values = regression_metrics(outputs_TO, truth, weight_T, level)
-            values |= {name: values[name] * scale for name in IN_UNITS if name in values}
     undefined = [name for name, value in values.items() if np.isnan(value)]
     if undefined:
         log.debug("Not defined on these %d rows: %s.", len(truth), ", ".join(undefined))

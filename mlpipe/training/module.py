@@ -31,7 +31,7 @@ CHECKPOINT_KEY = "mlpipe"
 
 
 class TabularModule(L.LightningModule):
-    """Trains a `Transformer` on the batches of a `TabularDataModule`.
+    """Trains a model of `mlpipe.models` on the batches of a `TabularDataModule`.
 
     The network is seeded by the caller, before it is built here. Losses are logged as `train/loss`, the metrics of the
     validation rows as `val/<metric>`.

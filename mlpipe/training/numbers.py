@@ -15,9 +15,6 @@ import torchmetrics.functional as tmf
 
 Floats = npt.NDArray[np.floating[Any]]
 
-#: In the unit of the target.
-IN_UNITS = ("rmse", "mae", "interval_width", "pinball")
-
 
 def regression_metrics(
     values_TO: Floats, target_T: Floats, weight_T: Floats | None = None, level: float | None = None

@@ -158,7 +158,7 @@ class RunDirectory:
 
     @property
     def calibration(self) -> Path:
-        """`{"temperature": t}`."""
+        """What was fitted on the validation rows: temperature, threshold, interval; see `Calibration`."""
         return self.path / "calibration.json"
 
     @property

@@ -25,13 +25,13 @@ def texts(figure: Figure) -> list[str]:
     return [text.get_text() for text in figure.axes[0].texts]
 
 
-def test_loss_curves_share_an_axis_for_log_losses_and_mark_the_best_epoch() -> None:
+def test_loss_curves_share_an_axis_for_log_losses_and_mark_the_lowest() -> None:
     rows = [{"epoch": str(e), "train/loss": str(1 / (e + 1)), "val/log_loss": ""} for e in range(5)]
     rows += [{"epoch": str(e), "train/loss": "", "val/log_loss": str(abs(e - 3) + 0.5)} for e in range(5)]
     rows.append({"epoch": "", "train/loss": "", "val/log_loss": ""})
     figure = figures.loss_curves(rows, TaskKind.BINARY)
     (axes,) = figure.axes
-    assert labels(figure) == ["training", "validation", "best: 0.5, epoch 4"]
+    assert labels(figure) == ["training", "validation", "lowest: 0.5, epoch 4"]
     assert axes.lines[0].get_xydata().tolist() == [[e + 1, 1 / (e + 1)] for e in range(5)]  # type: ignore[union-attr]
     assert axes.get_xlabel() == "epoch"
 
@@ -41,7 +41,7 @@ def test_loss_curves_of_a_regression_have_an_axis_each() -> None:
     figure = figures.loss_curves(rows, TaskKind.REGRESSION)
     assert len(figure.axes) == 2
     assert labels(figure, 0) == ["training"]
-    assert labels(figure, 1) == ["validation", "best: 1200, epoch 1"]
+    assert labels(figure, 1) == ["validation", "lowest: 1200, epoch 1"]
 
 
 def test_loss_curves_of_a_run_that_never_got_to_validation() -> None:

@@ -122,13 +122,6 @@ def test_intervals(weight: np.ndarray | None) -> None:
     assert got["mae"] == compute_metrics(TaskKind.REGRESSION, value[:, None], y, weight)["mae"]
 
 
-def test_scale_turns_standardised_errors_into_target_units() -> None:
-    rng = np.random.default_rng(0)
-    y, value = rng.normal(size=(2, ROWS))
-    plain = compute_metrics(TaskKind.REGRESSION, 100 * value[:, None] + 7, 100 * y + 7)
-    assert compute_metrics(TaskKind.REGRESSION, value[:, None], y, scale=100.0) == pytest.approx(plain)
-
-
 @pytest.mark.parametrize("kind", list(TaskKind))
 def test_whole_weights_count_rows_so_often(kind: TaskKind) -> None:
     rng = np.random.default_rng(0)
