@@ -30,6 +30,8 @@ from mlpipe.serving.wire import Answer, Question
 _PLAIN_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % LONGEST_ID).fullmatch
 #: The client has gone before it was answered: nginx's number for it.
 _CLIENT_GONE = 499
+#: What a client that has just connected has to send its request, when the server ends.
+_LAST_REQUEST_SECONDS = 0.25
 
 
 class Plain:
@@ -100,6 +102,17 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
         if self._reading is not None and self._timer.cancelled():  # most bodies come with their head
             self._timer = self.loop.call_later(self.front.settings.limits.body_seconds, self._body_is_late)
+
+    def shutdown(self) -> None:
+        """The server ends: what was begun is answered, and so is what comes over an idle connection right now.
+
+        A connection that was accepted a moment ago looks idle, though its request is on the way or in the socket;
+        closing it at once would reset it.
+        """
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(_LAST_REQUEST_SECONDS, super().shutdown)
+        else:
+            super().shutdown()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for long, or what came was refused by its bytes, which sets no timer back."""

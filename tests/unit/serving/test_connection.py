@@ -377,3 +377,35 @@ def test_a_server_that_ends_answers_what_was_begun_and_closes() -> None:
             writer.close()
 
     run(scenario)
+
+
+@pytest.mark.parametrize("short", [True, False])
+def test_a_request_that_is_on_its_way_when_the_server_ends_is_answered(short: bool) -> None:
+    async def scenario() -> None:
+        async with Served(short=short) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            await until(lambda: served.connections)
+            served.front.draining = True
+            for connection in list(served.connections):
+                connection.shutdown()
+            writer.write(request(b"late"))
+            heard = await reader.read()
+            assert b" 504 " in heard.splitlines()[0]
+            assert b"connection: close" in heard
+            await until(lambda: not served.connections)
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_connection_over_which_nothing_comes_is_closed_when_the_server_ends() -> None:
+    async def scenario() -> None:
+        async with Served() as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            await until(lambda: served.connections)
+            for connection in list(served.connections):
+                connection.shutdown()
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+            writer.close()
+
+    run(scenario)
