@@ -69,8 +69,10 @@ def demo(out: Path, results: Path | None, overrides: list[str]) -> int:
     ]
     for part in ("validation", "test"):
         print(f"\n{part} rows: {len(table.frames[part]):,}")
-        cells = [[r["name"], *(number(r[part].get(m)) for m in SHOWN), f"{r['seconds']:.0f} s"] for r in records]
-        print_table(["model", *SHOWN, "training"], cells)
+        cells = [[metric, *(number(record[part].get(metric)) for record in records)] for metric in SHOWN]
+        seconds = ["training", *(f"{record['seconds']:.0f} s" for record in records)]
+        # A column for each model fits into a terminal of 80 columns; one for each metric does not.
+        print_table(["metric", *(record["name"] for record in records)], [*cells, seconds])
     if results is not None:
         write_results(results, records)
     return ask_server(directory.bundle)
