@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from mlpipe.errors import ConfigError, MlpipeError
 from mlpipe.serving.mlflow_registry import MlflowRegistry
+from mlpipe.serving.registry import Registry
 from mlpipe.serving.settings import Slot
 from mlpipe.serving.versions import Reference, open_registry, resolve
 
@@ -28,12 +29,13 @@ def find_slots(references: Sequence[str], where: str | None = None) -> list[Slot
         BundleError: A bundle is missing or damaged.
     """
     if all(Reference.parse(reference) is None for reference in references):
-        return _find(references, None)
-    return (_find_apart if isinstance(open_registry(where), MlflowRegistry) else _find)(references, where)
+        return _find(references)
+    registry = open_registry(where)
+    return _find_apart(references, where) if isinstance(registry, MlflowRegistry) else _find(references, registry)
 
 
-def _find(references: Sequence[str], where: str | None) -> list[Slot]:
-    found = [resolve(reference, None if where is None else open_registry(where)) for reference in references]
+def _find(references: Sequence[str], registry: Registry | None = None) -> list[Slot]:
+    found = [resolve(reference, registry) for reference in references]
     return [Slot(one.folder, one.alias or "") for one in found]
 
 
@@ -63,6 +65,6 @@ def _find_apart(references: Sequence[str], where: str | None) -> list[Slot]:
 def _answer(pipe: Connection, references: Sequence[str], where: str | None) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the supervisor ends us
     try:
-        pipe.send(_find(references, where))
+        pipe.send(_find(references, open_registry(where)))
     except MlpipeError as error:
         pipe.send(error)

@@ -117,9 +117,8 @@ def trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except Exception as error:
-        of_callbacks = isinstance(error, RuntimeError) and str(error).startswith(_OF_CALLBACKS)
-        if not isinstance(error, kinds) and not of_callbacks:
+    except (*kinds, RuntimeError) as error:
+        if not isinstance(error, kinds) and not str(error).startswith(_OF_CALLBACKS):
             raise
         sentence = " ".join(str(error).split("\n")[0].split())
         raise ConfigError(f"`trainer`: {sentence}") from error
