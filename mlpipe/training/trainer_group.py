@@ -115,9 +115,10 @@ def trainer_errors(*kinds: type[Exception]) -> Iterator[None]:
     Args:
         kinds: The classes of its errors that say so at this place; what it says of callbacks is known by its words.
     """
+    caught: tuple[type[Exception], ...] = (*kinds, RuntimeError)
     try:
         yield
-    except (*kinds, RuntimeError) as error:
+    except caught as error:
         if not isinstance(error, kinds) and not str(error).startswith(_OF_CALLBACKS):
             raise
         sentence = " ".join(str(error).split("\n")[0].split())
