@@ -13,8 +13,9 @@ higher of the two. The queue holds more than those, so that nothing is refused. 
   times, and the memory of each process (its resident pages, also those that it has in common with others) with the
   slope of a line through the last three quarters;
 - requests are due at five times the capacity, over 2,000 connections. How many are answered by a prediction within the
-  time, how many are refused (503), how many find every connection waiting and so are not sent, whether health answers,
-  and how many of the machine's cores the sender takes for itself: what it takes, the server has not.
+  time, how many are refused (503), how many find every connection waiting and so are not sent (the server does not
+  read those that it has just refused), whether health answers, and how many of the machine's cores the sender takes for
+  itself: what it takes, the server has not.
 
 Writes results/serving_soak.{json,md}.
 """
@@ -232,8 +233,8 @@ def table(record: dict[str, Any]) -> str:
         f"{soaked['mib_per_minute']:+.2f} MiB a minute.\n\n"
         f"Asked for {over['due'] / capacity:.1f} times its capacity over {OVERLOAD_CONNECTIONS:,} connections, it "
         f"answered {over['answered'] / capacity:.0%} of the capacity by predictions and refused "
-        f"{over['refused'] / capacity:.1f} times the capacity; {1 - over['sent'] / over['due']:.0%} found all "
-        f"connections waiting and were not sent. {over['errors']:,.0f} requests failed otherwise, health answered "
+        f"{over['refused'] / capacity:.1f} times the capacity; {1 - over['sent'] / over['due']:.0%} were not "
+        f"sent, since all connections waited: those that were refused are not read for a second. {over['errors']:,.0f} requests failed otherwise, health answered "
         f"{health}, with a p99 of {over['health_p99_ms']:.0f} ms, and the sender took {over['cpu']:.1f} of the "
         "machine's cores.\n"
     )

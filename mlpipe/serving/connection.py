@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from mlpipe.serving.front import Front, Head, Told, sentence
+from mlpipe.serving.backpressure import Backpressure
+from mlpipe.serving.front import BUSY, Front, Head, Told, sentence
 from mlpipe.serving.headers import CLOSE, JSON, LONGEST_ID, REQUEST_ID
 from mlpipe.serving.pump import OverloadedError
 from mlpipe.serving.routes import Route, find
@@ -64,11 +65,13 @@ class Connection(HttpToolsProtocol):
         front: The application.
         routes: What may go the short way, by the target of its request.
         turnstile: What is refused by its bytes.
+        backpressure: Holds those that were refused.
     """
 
     front: Front
     routes: dict[bytes, Route]
     turnstile: Turnstile
+    backpressure: Backpressure
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's
         """A client is there; it has so long to begin."""
@@ -94,6 +97,7 @@ class Connection(HttpToolsProtocol):
         """Bytes have come."""
         if self.front.pump.full and self._is_idle() and (answer := self.turnstile.refuse(data)) is not None:
             self.transport.write(answer)
+            self.backpressure.hold(self)
             self._timer.cancel()
             self._refused = self.loop.time()
             if self.timeout_keep_alive_task is None:
@@ -109,10 +113,20 @@ class Connection(HttpToolsProtocol):
         A connection that was accepted a moment ago looks idle, though its request is on the way or in the socket;
         closing it at once would reset it.
         """
+        self.go_on_reading()
         if self.cycle is None or self.cycle.response_complete:
             self.loop.call_later(_LAST_REQUEST_SECONDS, super().shutdown)
         else:
             super().shutdown()
+
+    def stop_reading(self) -> None:
+        """What comes waits in the socket."""
+        self.transport.pause_reading()
+
+    def go_on_reading(self) -> None:
+        """What waits in the socket is read, unless there is more to answer first."""
+        if not self.flow.read_paused and not self.transport.is_closing():
+            self.transport.resume_reading()
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing has come for long, or what came was refused by its bytes, which sets no timer back."""
@@ -222,6 +236,8 @@ class Connection(HttpToolsProtocol):
         self._finish(plain, answer.status)
         if CLOSE in extra:
             self.transport.close()
+        elif answer is BUSY:
+            self.backpressure.hold(self)
         self.on_response_complete()
 
     def _finish(self, plain: Plain, status: int) -> None:
@@ -251,4 +267,5 @@ def protocol(front: Front) -> type[HttpToolsProtocol]:
         paths.append(f"/v2/models/{name}/infer")
     Bound.front, Bound.routes = front, {path.encode(): find(path, name) for path in paths}
     Bound.turnstile = Turnstile(front, Bound.routes)
+    Bound.backpressure = Backpressure(lambda: front.pump.room)
     return Bound

@@ -113,6 +113,11 @@ class Pump:
         return self._held
 
     @property
+    def room(self) -> int:
+        """Requests that could wait besides; below 1 there is none for any."""
+        return self.queue - self._held
+
+    @property
     def queued(self) -> int:
         """Requests that no worker has yet."""
         return len(self._queue)

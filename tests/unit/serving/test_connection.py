@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 
+from mlpipe.serving.backpressure import Backpressure
 from mlpipe.serving.connection import protocol
 from mlpipe.serving.front import Front
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
@@ -29,6 +30,7 @@ class Asked:
 
     def __init__(self) -> None:
         self.full = False
+        self.room = 0
         self.hold = False
         self.questions: list[Question] = []
         self.futures: list[asyncio.Future[Answer]] = []
@@ -56,7 +58,7 @@ class Asked:
 class Served:
     """A server on a port, on the short way or not."""
 
-    def __init__(self, *, short: bool = True, keep_alive: float = 75, **options: Any) -> None:
+    def __init__(self, *, short: bool = True, keep_alive: float = 75, held: float = 0, **options: Any) -> None:
         self.keep_alive = keep_alive
         self.asked, self.counted = Asked(), Counter[tuple[str, int, str]]()
         self.front = Front(
@@ -67,6 +69,8 @@ class Served:
         )
         self.front.versions = ("one", "two")
         self.connection = protocol(self.front)
+        backpressure = Backpressure(lambda: self.asked.room, seconds=held)
+        self.connection.backpressure = backpressure  # type: ignore[attr-defined]  # of `Connection`
         if not short:
             self.connection.routes = {}  # type: ignore[attr-defined]  # of `Connection`
             self.connection.turnstile = Turnstile(self.front, {})  # type: ignore[attr-defined]
@@ -221,8 +225,10 @@ def test_what_is_refused_by_its_bytes_is_what_the_parser_takes_for_a_request(
     async def scenario() -> None:
         told = []
         lines = [line + b" " + version, *headers, *([b"Content-Length: %d" % len(body)] if length else [])]
-        for short in (True, False):
-            async with Served(short=short, keys=keys, limits=Limits(body=100, body_seconds=0.05)) as served:
+        for by_bytes in (True, False):
+            async with Served(keys=keys, limits=Limits(body=100, body_seconds=0.05)) as served:
+                if not by_bytes:
+                    served.connection.turnstile = Turnstile(served.front, {})  # type: ignore[attr-defined]
                 served.asked.full = True
                 heard = await served.say(newline.join([*lines, b"", body]))
                 told.append((without_ids(heard), served.counted))
@@ -265,6 +271,57 @@ def test_a_connection_that_is_idle_for_long_is_closed_though_it_was_refused_by_i
                 await asyncio.sleep(0.1)
             assert await asyncio.wait_for(reader.read(), 10) == b""
             writer.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("keys", [(), ("key",)])
+def test_a_client_that_was_refused_is_read_again_once_there_is_room(keys: tuple[str, ...]) -> None:
+    async def scenario() -> None:
+        async with Served(held=3_600, keys=keys) as served:  # with keys it is the parser that refuses
+            served.asked.full = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(request(b"{}", b"X-Api-Key: key"))
+            await reader.readuntil(b'try again later."}')
+            writer.write(request(b"{}", b"X-Api-Key: key"))
+            await asyncio.sleep(0.2)
+            assert served.counted == {("/predict", 503, "one"): 1}
+            served.asked.full, served.asked.room = False, 1
+            assert (await reader.readuntil(b"{}")).startswith(b"HTTP/1.1 200 ")
+            assert served.counted == {("/predict", 503, "one"): 1, ("/predict", 200, "one"): 1}
+            writer.close()
+
+    run(scenario)
+
+
+def test_what_waits_in_the_socket_of_a_client_that_was_refused_is_answered_when_the_server_ends() -> None:
+    async def scenario() -> None:
+        async with Served(held=3_600) as served:
+            served.asked.full = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(request(b"{}"))
+            await reader.readuntil(b'try again later."}')
+            writer.write(request(b"late"))
+            served.asked.full, served.front.draining = False, True
+            for connection in list(served.connections):
+                connection.shutdown()
+            heard = await reader.read()
+            assert b" 504 " in heard.splitlines()[0]
+            assert b"connection: close" in heard
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_client_that_goes_while_it_is_held_is_noticed_when_it_is_read_again() -> None:
+    async def scenario() -> None:
+        async with Served(held=0.1) as served:
+            served.asked.full = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(request(b"{}"))
+            await reader.readuntil(b'try again later."}')
+            writer.close()
+            await until(lambda: not served.connections)
 
     run(scenario)
 
