@@ -233,9 +233,10 @@ def table(record: dict[str, Any]) -> str:
         f"{soaked['mib_per_minute']:+.2f} MiB a minute.\n\n"
         f"Asked for {over['due'] / capacity:.1f} times its capacity over {OVERLOAD_CONNECTIONS:,} connections, it "
         f"answered {over['answered'] / capacity:.0%} of the capacity by predictions and refused "
-        f"{over['refused'] / capacity:.1f} times the capacity; {1 - over['sent'] / over['due']:.0%} were not "
-        f"sent, since all connections waited: those that were refused are not read for a second. {over['errors']:,.0f} requests failed otherwise, health answered "
-        f"{health}, with a p99 of {over['health_p99_ms']:.0f} ms, and the sender took {over['cpu']:.1f} of the "
+        f"{over['refused'] / capacity:.1f} times the capacity; {1 - over['sent'] / over['due']:.0%} were not sent, "
+        "since all connections waited: those that were refused are not read for a second. "
+        f"{over['errors']:,.0f} requests failed otherwise, health answered {health}, with a p99 of "
+        f"{over['health_p99_ms']:.0f} ms, and the sender took {over['cpu']:.1f} of the "
         "machine's cores.\n"
     )
 
