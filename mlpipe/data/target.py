@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from mlpipe.data.profile import NESTED, Profile
 from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.features.typed import LARGEST_NUMBER, category
 from mlpipe.schema import Label, Task, TaskKind
+
+logger = logging.getLogger(__name__)
 
 #: Whole numbers are classes if there are no more different ones than this, else quantities.
 MOST_NUMBER_CLASSES = 20
@@ -98,7 +101,9 @@ def infer_task(
                 "are no numbers."
             )
         return Task(kind, (name,))
-    labels = _labels(frame, name, profile)
+    spellings = _spellings(frame, name, profile)
+    _tell_merged(spellings, name, source)
+    labels = _in_order(spellings, profile)
     if len(labels) < 2:
         raise DataError(f"The target {name!r} in {source} has the same value in every row; there is nothing to learn.")
     if kind is TaskKind.BINARY and len(labels) != 2:
@@ -110,7 +115,7 @@ def infer_task(
 
 
 def _infer_kind(frame: pl.LazyFrame, name: str, profile: Profile, source: str) -> TaskKind:
-    if profile.distinct <= MOST_NUMBER_CLASSES and len(_labels(frame, name, profile)) == 2:
+    if profile.distinct <= MOST_NUMBER_CLASSES and len(_spellings(frame, name, profile)) == 2:
         return TaskKind.BINARY
     if _is_quantity(profile):
         return TaskKind.MULTICLASS if _are_class_numbers(profile) else TaskKind.REGRESSION
@@ -135,8 +140,8 @@ def _is_quantity(profile: Profile) -> bool:
     return profile.is_number or (profile.dtype == pl.String and 0 < profile.filled <= profile.numbers)
 
 
-def _labels(frame: pl.LazyFrame, name: str, profile: Profile) -> list[Label]:
-    """The classes in their order; texts that are the same category, such as `a` and ` a`, are one class."""
+def _spellings(frame: pl.LazyFrame, name: str, profile: Profile) -> dict[str, list[Any]]:
+    """The values that stand for each class; texts that are the same category, such as `a` and ` a`, are one class."""
     dtype, column = profile.dtype, pl.col(name)
     if dtype == pl.Float32:
         column = column.cast(pl.String).cast(pl.Float64)  # 0.1, and not the float32 that is nearest to it
@@ -145,6 +150,27 @@ def _labels(frame: pl.LazyFrame, name: str, profile: Profile) -> list[Label]:
     spellings: dict[str, list[Any]] = {}
     for text, value in found.iter_rows():
         spellings.setdefault(text, []).append(value)
+    return spellings
+
+
+def _tell_merged(spellings: dict[str, list[Any]], name: str, source: str) -> None:
+    """Warn of a class whose texts differ in more than blanks, such as `1` and `01`, which are the same number."""
+    for same in spellings.values():
+        texts = sorted({value.strip() for value in same if isinstance(value, str)})
+        if len(texts) > 1:
+            logger.warning(
+                "The target %r in %s: %s and %r are the same number, and so one class; if they are not, "
+                "`data.target_map` can give one of them another name.",
+                name,
+                source,
+                ", ".join(map(repr, texts[:-1])),
+                texts[-1],
+            )
+
+
+def _in_order(spellings: dict[str, list[Any]], profile: Profile) -> list[Label]:
+    """The classes in their order."""
+    dtype = profile.dtype
     values = [min(same, key=lambda value: (value != text, value)) for text, same in spellings.items()]
     if (dtype.is_float() and profile.whole) or dtype.is_decimal():
         values = [int(value) if value == int(value) else float(value) for value in values]

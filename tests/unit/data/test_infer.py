@@ -338,6 +338,14 @@ class TestTask:
     def test_inferred(self, values: Any, kind: TaskKind, classes: tuple[Any, ...]) -> None:
         assert self.task(values) == (kind, classes)
 
+    def test_texts_of_one_number_are_told_to_be_one_class(self, caplog: pytest.LogCaptureFixture) -> None:
+        self.task([["x", "01", "1", "1.0", " 1", "x "][i % 6] for i in INDEX])
+        (record,) = caplog.records
+        assert record.getMessage() == (
+            "The target 'y' in the table: '01', '1' and '1.0' are the same number, and so one class; if they are not, "
+            "`data.target_map` can give one of them another name."
+        )
+
     def test_an_enum_keeps_its_order(self) -> None:
         values = pl.Series([["low", "high", "mid"][i % 3] for i in INDEX], dtype=pl.Enum(["low", "mid", "high"]))
         assert self.task(values) == (TaskKind.MULTICLASS, ("low", "mid", "high"))
