@@ -48,6 +48,11 @@ PRESETS = HERE.parent / "configs" / "presets"
 CONTESTANTS = (OURS, *BASELINES)
 USUAL = (OURS, "linear", "hist_gradient_boosting", "lightgbm", "xgboost", "catboost", "realmlp", "tabm")
 PARTS = ("train", "validation", "test")
+#: Keys of the model that one kind of network does not look at.
+NOT_OF_THE_MLP = (
+    *("num_heads", "mlp_ratio", "rope", "rope_base", "readout_tokens", "readout", "head", "qk_norm", "first_norm"),
+)
+OF_MEMBERS = ("members", "member_width")
 
 
 class Curve(Callback):
@@ -79,12 +84,25 @@ def words(preset: str) -> list[str]:
     return ["--config", str(path)] if preset != DEFAULT or path.is_file() else []
 
 
-def recipe(preset: str) -> str:
-    """A digest of everything that a preset sets, defaults included: another one, and the records are outdated."""
-    values = parse_config([*words(preset), "--data.path=table.csv", "--data.target=y"]).values
-    parts = {group: values[group] for group in ("features", "model", "training", "trainer")}
-    text = json.dumps({**parts, "batch_size": values["data"]["batch_size"]}, sort_keys=True, default=str)
+def recipe(preset: str, outputs: int) -> str:
+    """A digest of all that decides how a table of so many outputs is trained: another one, and records are outdated.
+
+    Defaults are in it, and so is what adapts to the outputs; what the trunk at hand does not look at is not.
+    """
+    config = parse_config([*words(preset), "--data.path=table.csv", "--data.target=y"])
+    model = config.model.for_outputs(outputs)
+    unused = NOT_OF_THE_MLP if model.trunk == "mlp" else OF_MEMBERS if model.head == "linear" else ()
+    shape = {key: value for key, value in model.to_dict().items() if key not in unused}
+    parts = {group: config.values[group] for group in ("features", "training", "trainer")}
+    text = json.dumps(
+        {**parts, "model": shape, "batch_size": config.values["data"]["batch_size"]}, sort_keys=True, default=str
+    )
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def current_recipe(key: Key) -> str:
+    """Of one of ours, as it would be trained now."""
+    return recipe(key.preset, TABLES[key.table].outputs)
 
 
 def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -142,7 +160,7 @@ def measure(key: Key, folder: Path, table: Table) -> tuple[Record, Floats] | Non
         run = fit_once(folder, TABLES[key.table].target, key.seed, words(key.preset))
         record = Record(
             key,
-            recipe(key.preset),
+            current_recipe(key),
             run["validation"],
             run["test"],
             run["seconds"],
@@ -167,7 +185,7 @@ def wanted(args: argparse.Namespace, store: Store, table: str) -> Iterator[Key]:
         ours = contestant == OURS
         for seed in range(args.seeds if ours else args.baseline_seeds):
             key = Key(table, contestant, args.preset if ours else "", seed)
-            outdated = ours and key in records and records[key].recipe != recipe(args.preset)
+            outdated = ours and key in records and records[key].recipe != current_recipe(key)
             if args.again or outdated or key not in records:
                 yield key
 
@@ -203,7 +221,7 @@ def one_table(name: str, args: argparse.Namespace, store: Store) -> None:
 
 def write_report(folder: Path, store: Store) -> str:
     """All records as Markdown, into accuracy.md."""
-    report = as_markdown(store)
+    report = as_markdown(store, current_recipe)
     (folder / "accuracy.md").write_text(report, encoding="utf-8")
     return report
 

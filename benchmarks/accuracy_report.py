@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +25,9 @@ from tables import PUBLISHED, TABLES
 from mlpipe.errors import how_many
 from mlpipe.research.baselines.run import OURS
 from mlpipe.training.metrics import HIGHER_IS_BETTER
+
+#: The recipe that one of ours would be trained by now.
+Recipe = Callable[[Key], str]
 
 REFERENCE = "lightgbm"
 DEFAULT = "default"
@@ -133,14 +136,30 @@ def standings(records: Iterable[Record]) -> Standings:
     return found
 
 
-def as_markdown(store: Store) -> str:
-    """All of results/accuracy.md."""
+def as_markdown(store: Store, current: Recipe) -> str:
+    """All of results/accuracy.md.
+
+    Args:
+        store: What was measured.
+        current: The recipe that one of ours would be trained by now.
+    """
     records = list(store.records.values())
     found = standings(records)
     labels = _labels(found)
     if not labels:
         return "Nothing has been measured.\n"
-    parts = [_scores(found, labels), _summary(found, labels, store), _times(found, labels), _notes(found, records)]
+    outdated = {
+        (table, name)
+        for table, by_label in found.items()
+        for name, standing in by_label.items()
+        if _is_ours(name) and standing.records[0].recipe != current(standing.records[0].key)
+    }
+    parts = [
+        _scores(found, labels, outdated),
+        _summary(found, labels, store),
+        _times(found, labels),
+        _notes(found, records, outdated),
+    ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
 
 
@@ -163,9 +182,8 @@ def _is_ours(name: str) -> bool:
     return name.split(" ", maxsplit=1)[0] == OURS
 
 
-def _scores(found: Standings, labels: Sequence[str]) -> list[str]:
+def _scores(found: Standings, labels: Sequence[str], outdated: Collection[tuple[str, str]]) -> list[str]:
     lines = [_row("table", "metric", *labels, "published"), "|---" * (len(labels) + 3) + "|"]
-    newest = _newest_recipes(found)
     for table, by_label in found.items():
         metric = TABLES[table].metric
         best = min(places := ranks({name: s.score for name, s in by_label.items()}, metric), key=lambda n: places[n])
@@ -178,20 +196,9 @@ def _scores(found: Standings, labels: Sequence[str]) -> list[str]:
             text = _number(standing.score)
             text = f"**{text}**" if places[name] == places[best] else text
             text += f" ± {_number(standing.spread)}" if standing.spread is not None else ""
-            outdated = _is_ours(name) and standing.records[0].recipe != newest[name]
-            cells.append(text + (" †" if outdated else ""))
+            cells.append(text + (" †" if (table, name) in outdated else ""))
         lines.append(_row(table, metric, *cells, PUBLISHED.get(table, NONE)))
     return lines
-
-
-def _newest_recipes(found: Standings) -> dict[str, str]:
-    newest: dict[str, Record] = {}
-    for by_label in found.values():
-        for name, standing in by_label.items():
-            for record in standing.records:
-                if name not in newest or record.measured > newest[name].measured:
-                    newest[name] = record
-    return {name: record.recipe for name, record in newest.items()}
 
 
 def _summary(found: Standings, labels: Sequence[str], store: Store) -> list[str]:
@@ -249,7 +256,7 @@ def _times(found: Standings, labels: Sequence[str]) -> list[str]:
     return lines
 
 
-def _notes(found: Standings, records: Sequence[Record]) -> list[str]:
+def _notes(found: Standings, records: Sequence[Record], outdated: Collection[tuple[str, str]]) -> list[str]:
     shown = [standing for by_label in found.values() for standing in by_label.values()]
     ours = sorted({len(s.records) for s in shown if s.records[0].key.contestant == OURS})
     others = sorted({len(s.records) for s in shown if s.records[0].key.contestant != OURS})
@@ -264,9 +271,8 @@ def _notes(found: Standings, records: Sequence[Record]) -> list[str]:
     shared = sum(bool(r.machine.get("shared")) for r in records)
     if shared:
         notes.append(f"Other work ran beside {shared} of the {len(records)} trainings: their seconds are too many.")
-    newest = _newest_recipes(found)
-    if any(_is_ours(n) and s.records[0].recipe != newest[n] for b in found.values() for n, s in b.items()):
-        notes.append("† By an earlier recipe than the other tables; run again to renew it.")
+    if outdated:
+        notes.append("† By an earlier recipe than today's; run again to renew it.")
     left = [name for name in TABLES if name not in found]
     if left:
         notes.append(f"Not measured: {', '.join(left)}.")

@@ -32,12 +32,14 @@ class PublicTable:
         target: The target's name.
         metric: By which models are compared: `accuracy`, or `rmse`.
         read: From the paths of the files to the rows that are cut, and the test rows if they are set apart.
+        outputs: Of the network: one, or of more than two classes as many as there are.
     """
 
     files: tuple[str, ...]
     target: str
     metric: str
     read: Callable[..., tuple[pl.DataFrame, pl.DataFrame | None]]
+    outputs: int = 1
 
     def parts(self, folder: Path) -> dict[str, pl.DataFrame]:
         """Rows of `train`, `validation` and `test`.
@@ -123,7 +125,7 @@ TABLES = {
         _plain("RowNumber", "CustomerId", "Surname"),
     ),
     "diamond": PublicTable(("diamonds/diamonds.csv.gz",), "price", "rmse", _log_price()),
-    "letter": PublicTable(("letter/letter-recognition.data",), "letter", "accuracy", _letter),
+    "letter": PublicTable(("letter/letter-recognition.data",), "letter", "accuracy", _letter, outputs=26),
     "bicycles": PublicTable(("bike_sharing/Bike-Sharing-Dataset.zip",), "cnt", "rmse", _bicycles),
     "king_county": PublicTable(("king_county/kc_house_data.csv.gz",), "price", "rmse", _log_price("id")),
     "shoppers": PublicTable(("online_shoppers/online_shoppers_intention.csv.gz",), "Revenue", "accuracy", _plain()),

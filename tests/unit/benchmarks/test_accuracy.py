@@ -80,7 +80,7 @@ def test_ours_is_measured_for_each_seed_and_anew_by_another_recipe(
     assert run(folder, monkeypatch, *words, "2") == 0
     assert [key.seed for key in store.records] == [0, 1]
     assert store.records[first.key] == first
-    monkeypatch.setattr(accuracy, "recipe", lambda preset: "another")
+    monkeypatch.setattr(accuracy, "recipe", lambda preset, outputs: "another")
     assert run(folder, monkeypatch, *words, "1") == 0
     assert store.records[first.key].recipe == "another"
 
@@ -98,6 +98,19 @@ def test_ctrl_c_keeps_what_is_complete(
     assert "goes on with what is missing" in capsys.readouterr().err
 
 
-def test_a_recipe_is_another_where_a_preset_sets_something() -> None:
-    assert accuracy.recipe("default") == accuracy.recipe("default")
-    assert len({accuracy.recipe(preset) for preset in ("default", "smoke", "cpu")}) == 3
+def test_a_recipe_is_another_where_a_preset_sets_something_or_the_outputs_do() -> None:
+    assert accuracy.recipe("default", 1) == accuracy.recipe("default", 2)
+    assert len({accuracy.recipe(preset, outputs) for preset in ("default", "smoke") for outputs in (1, 26)}) == 4
+    assert accuracy.recipe("cpu", 1) != accuracy.recipe("default", 1)
+
+
+def test_what_the_trunk_does_not_look_at_makes_no_other_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_words(words: str, outputs: int) -> str:
+        monkeypatch.setattr(accuracy, "words", lambda preset: words.split())
+        return accuracy.recipe("default", outputs)
+
+    assert with_words("--model.members=4", 1) == with_words("", 1)
+    assert with_words("--model.members=4", 26) != with_words("", 26)
+    assert with_words("--model.rope=none", 26) == with_words("", 26)
+    assert with_words("--model.rope=none", 1) != with_words("", 1)
+    assert with_words("--model.head=members --model.members=4", 1) != with_words("--model.head=members", 1)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accuracy import current_recipe
 from accuracy_report import as_markdown, normalised, ranks, seconds_to, verdict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,6 +44,11 @@ def add(
         measured=measured,
     )
     store.add(record, losses if metric == "accuracy" else losses.astype(np.float16))
+
+
+def today(key: Key) -> str:
+    """The recipe of the day, as `add` has it."""
+    return "a"
 
 
 def table_of(report: str, head: str) -> dict[str, list[str]]:
@@ -84,7 +90,7 @@ def test_a_curve_reaches_a_goal_when_it_first_does() -> None:
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:
-    assert as_markdown(Store(tmp_path)) == "Nothing has been measured.\n"
+    assert as_markdown(Store(tmp_path), today) == "Nothing has been measured.\n"
 
 
 def test_means_winners_and_what_is_missing(tmp_path: Path) -> None:
@@ -93,7 +99,7 @@ def test_means_winners_and_what_is_missing(tmp_path: Path) -> None:
         add(store, "churn", "mlpipe", score, preset="default", seed=seed, wrong=40)
     add(store, "churn", "lightgbm", 0.85, wrong=60)
     add(store, "diamond", "lightgbm", 0.0845)
-    report = as_markdown(store)
+    report = as_markdown(store, today)
     scores = table_of(report, "table | metric")
     assert scores["churn"][:3] == ["accuracy", "**0.9100** ± 0.0141", "0.8500"]
     assert scores["diamond"][:3] == ["rmse", "—", "**0.0845**"]
@@ -111,7 +117,7 @@ def test_who_lacks_a_table_of_ours_has_no_rank_but_its_wins_and_losses(tmp_path:
         add(store, table, "mlpipe", 0.9, preset="default", wrong=40)
         add(store, table, "lightgbm", 0.8, wrong=80)
     add(store, "churn", "tabm", 0.95, wrong=20)
-    summary = table_of(as_markdown(store), "model")
+    summary = table_of(as_markdown(store, today), "model")
     assert summary["mlpipe"][1] == "1.00"
     assert summary["tabm"][:4] == ["1", "—", "—", "0, 0, 1"]
 
@@ -121,7 +127,7 @@ def test_presets_of_ours_are_ranked_one_at_a_time(tmp_path: Path) -> None:
     for preset, score in (("default", 0.90), ("best", 0.92), ("fast", 0.85)):
         add(store, "churn", "mlpipe", score, preset=preset, wrong=40)
     add(store, "churn", "catboost", 0.88, wrong=48)
-    summary = table_of(as_markdown(store), "model")
+    summary = table_of(as_markdown(store, today), "model")
     found = {name: cells[1] for name, cells in summary.items() if name != "model"}
     assert found == {"mlpipe": "1.00", "mlpipe best": "1.00", "mlpipe fast": "2.00", "catboost": "2.00"}
 
@@ -132,7 +138,7 @@ def test_seconds_to_the_score_of_lightgbm(tmp_path: Path) -> None:
         add(store, table, "lightgbm", goal)
         for seed in range(3):
             add(store, table, "mlpipe", 0.9, preset="default", seed=seed, curve=[(3.0 + seed, 0.8), (6.0 + seed, 0.9)])
-    times = table_of(as_markdown(store), "table | seconds of")
+    times = table_of(as_markdown(store, today), "table | seconds of")
     assert times["churn"] == ["11", "7", "10.0"]
     assert times["telco"] == ["11", "—", "10.0"]
 
@@ -140,9 +146,9 @@ def test_seconds_to_the_score_of_lightgbm(tmp_path: Path) -> None:
 def test_seeds_of_an_earlier_recipe_are_not_mixed_in_and_marked_where_they_stand_alone(tmp_path: Path) -> None:
     store = Store(tmp_path)
     add(store, "churn", "mlpipe", 0.7, preset="default", seed=1, recipe="old")
-    add(store, "churn", "mlpipe", 0.9, preset="default", recipe="new", measured="2026-02-01T00:00:00+00:00")
-    add(store, "telco", "mlpipe", 0.8, preset="default", recipe="old")
-    report = as_markdown(store)
+    add(store, "churn", "mlpipe", 0.9, preset="default", measured="2026-02-01T00:00:00+00:00")
+    add(store, "telco", "mlpipe", 0.8, preset="default", recipe="old", measured="2026-03-01T00:00:00+00:00")
+    report = as_markdown(store, today)
     scores = table_of(report, "table | metric")
     assert scores["churn"][1] == "**0.9000**"
     assert scores["telco"][1] == "**0.8000** †"
@@ -152,4 +158,4 @@ def test_seeds_of_an_earlier_recipe_are_not_mixed_in_and_marked_where_they_stand
 @pytest.mark.parametrize("name", ["accuracy.md"])
 def test_the_page_is_that_of_the_records(name: str) -> None:
     results = Path(__file__).parents[3] / "benchmarks" / "results"
-    assert (results / name).read_text(encoding="utf-8") == as_markdown(Store(results))
+    assert (results / name).read_text(encoding="utf-8") == as_markdown(Store(results), current_recipe)
