@@ -52,6 +52,9 @@ VARIANTS: dict[str, list[str]] = {
     "1 readout token": ["--model.readout_tokens=1"],
     "Transformer trunk on every table": ["--model.trunk=transformer"],
     "MLP trunk on every table": ["--model.trunk=mlp", "--model.width=16"],
+    "MLP trunk, 16 members of 128, on every table": [
+        *("--model.trunk=mlp", "--model.width=16", "--model.members=16", "--model.member_width=128"),
+    ],
     "2 networks": ["--model.ensemble=2"],
     "preset fast: MLP trunk, 8 members": [f"--config={PRESETS / 'fast.yaml'}"],
     "preset best: 4 networks": [f"--config={PRESETS / 'best.yaml'}"],

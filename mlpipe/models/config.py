@@ -83,8 +83,8 @@ class TransformerConfig:
     readout_tokens: int = 16
     readout: str = "last"
     head: str = "linear"
-    members: int = 16
-    member_width: int = 128
+    members: int = 8
+    member_width: int = 256
     ensemble: int = 1
     dropout: float = 0.2
     qk_norm: bool = False

@@ -147,7 +147,7 @@ def test_export_keeps_the_batch_size_open(spec: InputSpec, make_inputs: Callable
 
 
 def test_a_width_that_heads_do_not_divide_is_no_mistake_here() -> None:
-    assert TransformerConfig(trunk="mlp", width=10, num_heads=4, rope="index").num_members == 16
+    assert TransformerConfig(trunk="mlp", width=10, num_heads=4, rope="index").num_members == 8
 
 
 def test_group_of_numbers_is_one_token_here_too() -> None:
