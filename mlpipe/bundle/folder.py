@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mlpipe.bundle.manifest import MANIFEST, MEMBERS, AnyManifest, EnsembleManifest, FileEntry, Manifest, refuse
@@ -39,6 +40,11 @@ def read_manifest(folder: Path, entry: FileEntry | None = None) -> AnyManifest:
     Raises:
         BundleError: There is no bundle, or its manifest or its list of files is wrong.
     """
+    with _readable(folder):
+        return _read_manifest(folder, entry)
+
+
+def _read_manifest(folder: Path, entry: FileEntry | None) -> AnyManifest:
     if not folder.is_dir():
         raise BundleError(f"There is no bundle at {str(folder)!r}.")
     if not (folder / MANIFEST).exists():
@@ -77,13 +83,14 @@ def read_file(folder: Path, manifest: AnyManifest, name: str) -> bytes:
     """The content of a listed file, once its size and SHA-256 are seen to be those of the manifest.
 
     Raises:
-        BundleError: The file is missing, a link, cut off or changed.
+        BundleError: The file is missing, a link, cut off, changed, or may not be read.
     """
     entry = manifest.files[name]
-    size = _check_regular(folder, name)
-    if size != entry.size:
-        refuse(folder, name, f"has {size} bytes, but {MANIFEST} says {entry.size}: it is incomplete or was changed")
-    content = (folder / name).read_bytes()
+    with _readable(folder):
+        size = _check_regular(folder, name)
+        if size != entry.size:
+            refuse(folder, name, f"has {size} bytes, but {MANIFEST} says {entry.size}: it is incomplete or was changed")
+        content = (folder / name).read_bytes()
     if FileEntry.of(content) != entry:
         refuse(folder, name, f"does not match its SHA-256 in {MANIFEST}: it was damaged or changed")
     return content
@@ -103,6 +110,15 @@ def verify(folder: Path) -> AnyManifest:
         for name in listing.files:
             read_file(path, listing, name)
     return manifest
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """What the system does not let us read is a fault of the bundle: a server goes on with the one that it has."""
+    try:
+        yield
+    except OSError as error:
+        raise BundleError(f"{str(error.filename or folder)!r} cannot be read: {error.strerror}.") from None
 
 
 def _refuse_others(folder: Path, listed: Collection[str]) -> None:

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlpipe.commands.tables import number, print_table
-from mlpipe.errors import ConfigError
+from mlpipe.errors import BundleError, ConfigError
 from mlpipe.serving.registry import CHALLENGER, Registry
 from mlpipe.serving.reload import ReloadError, check_address, reload_server
 from mlpipe.serving.versions import open_registry, resolve
+
+if TYPE_CHECKING:
+    from mlpipe.serving.differences import Facts
 
 logger = logging.getLogger(__name__)
 
@@ -84,8 +87,7 @@ def _promote(args: argparse.Namespace) -> int:
         return _reload(args, server, registry)
     new = facts(registry.folder(args.name, chosen))
     changes = ""
-    if before is not None:
-        old = facts(registry.folder(args.name, before))
+    if before is not None and (old := _present(args, registry, before)) is not None:
         if not args.force and (why := incompatibility(old, new)) is not None:
             raise ConfigError(
                 f"Version {chosen} of {args.name!r} {why}, unlike version {before}, which is {args.to} now; "
@@ -95,6 +97,18 @@ def _promote(args: argparse.Namespace) -> int:
     registry.promote(args.name, chosen, args.to)
     print(f"{args.to} of {args.name}: {'nothing' if before is None else before} → {chosen}{changes}")
     return _reload(args, server, registry)
+
+
+def _present(args: argparse.Namespace, registry: Registry, number: int) -> Facts | None:
+    """The version that an alias leads to now; None if it is damaged, which `--force` passes over."""
+    from mlpipe.serving.differences import facts
+
+    try:
+        return facts(registry.folder(args.name, number))
+    except BundleError:
+        if args.force:
+            return None
+        raise
 
 
 def _rollback(args: argparse.Namespace) -> int:

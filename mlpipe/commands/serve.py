@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
         batch=args.batch,
         backend=args.backend,
         drain=args.drain,
-        name=args.name,
+        name=served_name(args.name),
         keys=api_keys(args.api_keys),
         admin_key=admin_key,
         admin_port=args.admin_port,
@@ -54,6 +54,17 @@ def run(args: argparse.Namespace) -> int:
     )
     serve(partial(find_slots, planned.references, args.registry), settings)
     return 0
+
+
+def served_name(name: str) -> str:
+    """The name of the model in addresses.
+
+    Raises:
+        ConfigError: It would not be one part of them.
+    """
+    if not name or "/" in name:
+        raise ConfigError(f"--name {name!r} is not possible: it is one part of the address /v2/models/NAME.")
+    return name
 
 
 def recording(folder: str | None, sample: float | None, redacted: Sequence[str] | None) -> Recording | None:

@@ -59,7 +59,9 @@ class ApiProcess:
             settings, self.pump, rest, metrics=metrics.exposition, control=self, observe=metrics.answered
         )
         self._supervisor = os.getpid()
-        self._reloads: list[asyncio.Future[tuple[int, dict[str, Any]]]] = []
+        #: Questions for a reload, by their number.
+        self._reloads: dict[int, asyncio.Future[tuple[int, dict[str, Any]]]] = {}
+        self._asked = 0
 
     def start(self, sockets: list[socket.socket], number: int) -> BaseProcess:
         """Fork the process.
@@ -123,16 +125,17 @@ class ApiProcess:
         elif command == "drain":
             self.front.draining = True
         elif command == "reloaded":
-            for future in self._reloads:
-                if not future.done():
-                    future.set_result((arguments[0], arguments[1]))
-            self._reloads.clear()
+            number, status, told = arguments
+            if (future := self._reloads.pop(number, None)) is not None and not future.done():
+                future.set_result((status, told))
 
     async def reload(self) -> tuple[int, dict[str, Any]]:
         """See `mlpipe.serving.front.Control`."""
-        self._reloads.append(asyncio.get_running_loop().create_future())
-        self.pipe.send(("reload",))
-        return await self._reloads[-1]
+        self._asked += 1
+        answer: asyncio.Future[tuple[int, dict[str, Any]]]
+        answer = self._reloads[self._asked] = asyncio.get_running_loop().create_future()
+        self.pipe.send(("reload", self._asked))
+        return await answer
 
     async def _say_up(self) -> None:
         """Tell the supervisor once requests can be answered."""

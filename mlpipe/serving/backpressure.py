@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -47,13 +46,16 @@ class Backpressure:
     def __init__(self, room: Callable[[], int], *, seconds: float = HELD_SECONDS, most: int | None = None) -> None:
         self._room, self._seconds = room, seconds
         self._most = round(_SHARE_OF_FILES * _open_files()) if most is None else most
-        self._held: deque[tuple[float, Reader]] = deque()
+        #: Until when, the first to be let go in front.
+        self._held: dict[Reader, float] = {}
 
     def hold(self, reader: Reader) -> None:
-        """Do not read a connection for now."""
+        """Do not read a connection for now; one that is held already is not held for longer."""
+        if reader in self._held:
+            return
         loop = asyncio.get_running_loop()
         reader.stop_reading()
-        self._held.append((loop.time() + self._seconds, reader))
+        self._held[reader] = loop.time() + self._seconds
         if len(self._held) == 1:
             loop.call_later(_LOOK_SECONDS, self._look)
         elif len(self._held) > self._most:
@@ -63,7 +65,7 @@ class Backpressure:
         """Let those go whose time is over, and as many more as there is room for."""
         loop = asyncio.get_running_loop()
         now, room = loop.time(), self._room()
-        while self._held and (room > 0 or self._held[0][0] <= now):
+        while self._held and (room > 0 or next(iter(self._held.values())) <= now):
             self._let_go()
             room -= 1
         if self._held:
@@ -71,7 +73,9 @@ class Backpressure:
 
     def _let_go(self) -> None:
         """Read the connection again that was held for longest."""
-        self._held.popleft()[1].go_on_reading()
+        reader = next(iter(self._held))
+        del self._held[reader]
+        reader.go_on_reading()
 
 
 def _open_files() -> int:

@@ -80,8 +80,8 @@ class Connection(HttpToolsProtocol):
         self._reading: Plain | None = None
         self._asked: Plain | None = None
         self._timer = self.loop.call_later(self.front.settings.limits.head_seconds, self._give_up)
-        #: Whether a request has come in part, and when one was last refused by its bytes.
-        self._begun, self._refused = False, 0.0
+        #: Whether a request has come in part, and its head in whole; when one was last refused by its bytes.
+        self._begun, self._headed, self._refused = False, False, 0.0
         self._public = self.server is None or self.server[1] != self.front.settings.admin_port
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -104,8 +104,12 @@ class Connection(HttpToolsProtocol):
                 self._wait_for_more(self.timeout_keep_alive)
             return
         super().data_received(data)
-        if self._reading is not None and self._timer.cancelled():  # most bodies come with their head
-            self._timer = self.loop.call_later(self.front.settings.limits.body_seconds, self._body_is_late)
+        if self._begun and self._timer.cancelled():  # most requests come in one piece
+            limits = self.front.settings.limits
+            if not self._headed:
+                self._timer = self.loop.call_later(limits.head_seconds, self._give_up)
+            else:
+                self._timer = self.loop.call_later(limits.body_seconds, self._body_is_late)
 
     def shutdown(self) -> None:
         """The server ends: what was begun is answered, and so is what comes over an idle connection right now.
@@ -138,11 +142,12 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request has come."""
-        self._begun = True
+        self._begun, self._headed = True, False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A request's head has come."""
+        self._headed = True
         self._timer.cancel()
         if self.cycle is not None and self.transport.is_closing():
             return  # the answer before was the last one
@@ -162,11 +167,11 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """A request has come to its end."""
         self._begun = False
+        self._timer.cancel()
         plain, self._reading = self._reading, None
         if plain is None:
             super().on_message_complete()
             return
-        self._timer.cancel()
         if plain.refusal is not None:
             self._respond(plain, *plain.refusal)
             return
@@ -246,12 +251,17 @@ class Connection(HttpToolsProtocol):
         self.front.note(plain.head, plain.route, status, plain.slot)
 
     def _body_is_late(self) -> None:
+        """On the short way it is told so; `read_body` does the same on the long one, if anyone reads the body there."""
         if self._reading is not None:
             seconds = self.front.settings.limits.body_seconds
             self._respond(self._reading, sentence(408, f"The body did not arrive within {seconds:g} s."), (CLOSE,))
+        elif self.cycle is None or self.cycle.response_complete:
+            self._give_up()
 
     def _give_up(self) -> None:
-        if not self.transport.is_closing():
+        if self.cycle is not None and not self.cycle.response_complete:  # the answer before comes first
+            self._timer = self.loop.call_later(self.front.settings.limits.head_seconds, self._give_up)
+        elif not self.transport.is_closing():
             self.transport.close()
 
 

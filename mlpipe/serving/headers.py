@@ -21,14 +21,14 @@ def digests(keys: Sequence[str]) -> list[bytes]:
     return [hashlib.sha256(key.encode()).digest() for key in keys]
 
 
-def known(headers: Mapping[bytes, bytes], keys: Sequence[bytes]) -> bool:
-    """Whether a request has one of the keys, of which there are digests. All are compared, each in constant time."""
+def known(headers: Mapping[bytes, bytes], keys: Sequence[bytes]) -> bytes | None:
+    """The digest of the key that a request has, if it is one of these. All are compared, each in constant time."""
     given = headers.get(b"x-api-key", b"")
     scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         given = token.strip()
     digest = hashlib.sha256(given).digest()
-    return sum([hmac.compare_digest(digest, key) for key in keys]) > 0
+    return digest if sum([hmac.compare_digest(digest, key) for key in keys]) else None
 
 
 def is_json(content_type: bytes | None) -> bool:

@@ -41,22 +41,14 @@ async def read_body(receive: Receive, headers: Mapping[bytes, bytes], limits: Li
     declared = headers.get(b"content-length", b"0")
     if declared.isdigit() and int(declared) > limits.body:
         raise _too_long(limits)
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    if len(body) > limits.body:
-        raise _too_long(limits)
-    if message["type"] == "http.disconnect":
-        raise BodyError(400, "The body was broken off.")
-    if not message.get("more_body", False):
-        return body
     try:
-        return await asyncio.wait_for(_rest(body, receive, limits), limits.body_seconds)
+        return await asyncio.wait_for(_whole(receive, limits), limits.body_seconds)
     except TimeoutError:
         raise BodyError(408, f"The body did not arrive within {limits.body_seconds:g} s.") from None
 
 
-async def _rest(first: bytes, receive: Receive, limits: Limits) -> bytes:
-    parts, size = [first], len(first)
+async def _whole(receive: Receive, limits: Limits) -> bytes:
+    parts, size = [], 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":

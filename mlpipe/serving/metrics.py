@@ -118,7 +118,7 @@ def answered(route: str, status: int, seconds: float, version: str) -> None:
 
 @cache  # looking them up by their labels takes longer than counting
 def _answer_series(route: str, status: int, version: str) -> tuple[Counter, Histogram, Counter | None]:
-    rejected = status in REASONS and not route.endswith(("health/ready", "health/live", "/ping", "/health"))
+    rejected = status in REASONS and not route.endswith(("/ready", "/live", "/ping", "/health"))
     return (
         REQUESTS.labels(route, str(status), version),
         REQUEST_SECONDS.labels(route, version),
@@ -152,6 +152,8 @@ class WorkerMetrics:
         self._features: dict[str, tuple[Served, np.ndarray, int]] = {}
         self._served: set[tuple[str, str, str, str]] = set()
         self._meters: dict[str, DriftMeter] = {}
+        #: Versions and their gauges that were set.
+        self._drifted: set[tuple[str, Gauge]] = set()
         self._flushed = self._compared = time.monotonic()
 
     def serve(self, served: Sequence[Served], labels: Sequence[str]) -> None:
@@ -166,6 +168,10 @@ class WorkerMetrics:
             MODEL.labels(*info).set(1)
         self._served = now
         self._meters = {one.version: self._meters.get(one.version) or one.meter() for one in served}
+        # A gauge stays; that of a version which answers no more would keep an alert up.
+        for gauge in [gauge for version, gauge in self._drifted if version not in self._meters]:
+            gauge.set(0)
+        self._drifted = {(version, gauge) for version, gauge in self._drifted if version in self._meters}
 
     def count(self, worked: Worked) -> None:
         """Count a batch."""
@@ -244,9 +250,11 @@ class WorkerMetrics:
                 if record.psi is None:
                     continue
                 if record.kind == "prediction":
-                    PREDICTION_DRIFT.labels(version).set(record.psi)
+                    gauge = PREDICTION_DRIFT.labels(version)
                 else:
-                    FEATURE_DRIFT.labels(version, record.feature).set(record.psi)
+                    gauge = FEATURE_DRIFT.labels(version, record.feature)
+                gauge.set(record.psi)
+                self._drifted.add((version, gauge))
 
 
 def _count(version: str, feature: str, rows: int, missing: int, unseen: int) -> None:

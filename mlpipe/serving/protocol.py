@@ -146,7 +146,7 @@ def from_records(records: list[Any], rules: Rules, *, single: bool = False, path
         RequestError: Says what is wrong where.
     """
     query = Query([], single, path)
-    wide = len(rules.names)
+    wide, checked = len(rules.names), False
     for index, row in enumerate(records):
         if not isinstance(row, dict):
             message = f"{_row_words(index, single=single)}not an object of fields."
@@ -155,8 +155,9 @@ def from_records(records: list[Any], rules: Rules, *, single: bool = False, path
             query.rows.append(rules.pick(row))
         except KeyError:
             query.rows.append(())
-        if len(row) != wide or not query.rows[-1]:
-            _check_names(records, query, rules)
+        if not checked and (len(row) != wide or not query.rows[-1]):
+            _check_names(records, query, rules)  # of all rows, and so once
+            checked = True
     _check_values(query, rules)
     return query
 

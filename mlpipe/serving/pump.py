@@ -202,13 +202,22 @@ class Pump:
         while True:
             await asyncio.sleep(_SWEEP_SECONDS)
             now = time.monotonic()
-            while self._all and (self._all[0].future.done() or self._all[0].expires <= now):
-                waiting = self._all.popleft()
+            for waiting in self._all:
+                if waiting.expires > now:
+                    break
                 if not waiting.future.done():
                     waiting.future.set_exception(DeadlineError())
+            # Also those whose clients have gone: nothing keeps a body that nobody waits for.
+            self._all = _open(self._all)
+            self._queue = _open(self._queue)
             for number, link in enumerate(self._links):
                 if link.hangs(now - HUNG_DEADLINES * self.deadline) and self.hung is not None:
                     self.hung(number)
+
+
+def _open(waiting: deque[_Waiting]) -> deque[_Waiting]:
+    """Those that are not answered."""
+    return deque([one for one in waiting if not one.future.done()])
 
 
 class _Link(asyncio.Protocol):

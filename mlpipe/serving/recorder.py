@@ -77,6 +77,8 @@ class Recorder:
         now = datetime.now(UTC)
         for exchange in exchanges:
             name, count = exchange.question.request_id, len(exchange.rows)
+            if not count:  # a file is named by its first row
+                continue
             if self.recording.sample < 1 and fraction(name, b"log") >= self.recording.sample:
                 continue
             kept = self._kept.setdefault(exchange.served.version, _Rows(exchange.served))

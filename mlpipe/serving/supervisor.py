@@ -22,7 +22,7 @@ from typing import Any
 
 from mlpipe.errors import BundleError
 from mlpipe.serving.children import Child, Starter, end, signals, tell, turn_away
-from mlpipe.serving.reloads import Outcome, Reloads
+from mlpipe.serving.reloads import Asker, Outcome, Reloads
 from mlpipe.serving.settings import Settings, Slot
 
 logger = logging.getLogger(__name__)
@@ -79,6 +79,8 @@ class Supervisor:
         #: Workers that were told to swap and have not said that they did, and what is told then.
         self._swapping: set[int] = set()
         self._swapped: tuple[str, dict[str, Any]] | None = None
+        #: Who is told how the reload ended.
+        self._askers: tuple[Asker, ...] = ()
         self._deaths = 0
         self._announced = False
 
@@ -97,6 +99,7 @@ class Supervisor:
                     self._turn(wakeup)
                 self._drain(wakeup)
             finally:
+                self._reloads.close()
                 end(self._children(), _END_SECONDS)
 
     def _children(self) -> list[Child]:
@@ -106,7 +109,7 @@ class Supervisor:
         """Whether a signal to end has come; one to reload is noted on the way."""
         if signal.SIGHUP in self._signals:
             self._signals[:] = [number for number in self._signals if number != signal.SIGHUP]
-            self._reloads.wanted = True
+            self._reloads.ask()
         return bool(self._signals)
 
     def _turn(self, wakeup: socket.socket) -> None:
@@ -121,11 +124,11 @@ class Supervisor:
         children = [child for child in self._children() if child.process is not None]
         pipes = {child.pipe: child for child in children if child.pipe is not None}
         ends = {child.process.sentinel: child for child in children if child.process is not None}
-        happened = wait([wakeup, *pipes, *ends], timeout=None if not due else max(0.0, min(due)))
+        happened = wait([wakeup, *pipes, *ends, *self._reloads.pipes], timeout=None if not due else max(0.0, min(due)))
         for one in happened:
             if one is wakeup:
                 wakeup.recv(4096)
-            elif isinstance(one, Connection):
+            elif isinstance(one, Connection) and one in pipes:
                 self._hear(pipes[one])
         for one in happened:
             if isinstance(one, int) and one in ends:
@@ -180,7 +183,7 @@ class Supervisor:
                     logger.error("Worker %d has not answered for too long and is ended.", hanging.number)
                     hanging.process.kill()
             case "reload":
-                self._reloads.wanted = True
+                self._reloads.ask((child, arguments[0]))
 
     def _versions(self, versions: list[str]) -> None:
         """Announce the server once something of each kind is ready."""
@@ -228,6 +231,7 @@ class Supervisor:
 
     def _take(self, outcome: Outcome) -> None:
         """Go on with what was loaded, or with what there was."""
+        self._askers = outcome.askers
         if outcome.refused is not None:
             self._tell_outcome("failed", 409, {"detail": outcome.refused, "versions": self.versions})
             return
@@ -255,8 +259,9 @@ class Supervisor:
 
     def _tell_outcome(self, word: str, status: int, told: dict[str, Any]) -> None:
         logger.log(logging.INFO if status == 200 else logging.ERROR, "Reload: %s", word, extra=told)
-        for child in self.api:
-            tell(child, "reloaded", status, told)
+        for child, number in self._askers:
+            tell(child, "reloaded", number, status, told)
+        self._askers = ()
         if self.reloaded is not None:
             self.reloaded(word)
 

@@ -119,6 +119,9 @@ class BundleAPI(LitAPI):  # type: ignore[misc]  # LitServe has no types
                     pending, plan = load(arguments[0], self.settings), arguments[0]
                 except BundleError as error:
                     self.control.send(("refused", str(error)))
+                except Exception as error:  # whatever it is, the old versions go on and the next reload is heard
+                    logger.exception("A version could not be loaded.")
+                    self.control.send(("refused", f"{type(error).__name__}: {error}"))
                 else:
                     self._tell_backends(pending)
                     self.control.send(("loaded", [served.version for served in pending]))
@@ -218,6 +221,6 @@ class SocketLoop(LitLoop):  # type: ignore[misc]  # LitServe has no types
 
     def _forget(self, peer: socket.socket) -> None:
         assert self._selector is not None  # there was a connection
-        if peer in self._selector.get_map():
+        if peer.fileno() >= 0:  # a second batch of the same process is answered after the first found it gone
             self._selector.unregister(peer)
-        peer.close()
+            peer.close()

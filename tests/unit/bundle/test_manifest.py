@@ -212,3 +212,13 @@ def test_floats_read_back_bit_for_bit_and_nan_is_not_written() -> None:
     assert [v.hex() for v in json.loads(dump_json(values))] == [v.hex() for v in values]
     with pytest.raises(ValueError, match="not JSON compliant"):
         dump_json(float("nan"))
+
+
+@pytest.mark.parametrize("method", ["read_bytes", "lstat", "iterdir"])
+def test_what_may_not_be_read_is_the_bundles_fault(folder: Path, method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(BundleError, match=r"cannot be read: Permission denied\.$"):
+        verify(folder)

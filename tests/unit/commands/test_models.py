@@ -128,6 +128,16 @@ def test_a_damaged_version_is_not_promoted(two: Say) -> None:
     assert champion() == 1
 
 
+def test_a_damaged_version_is_replaced_by_force(two: Say) -> None:
+    manifest = Path("models/flights/1/bundle.json")
+    manifest.write_bytes(manifest.read_bytes()[:-9])
+    code, _, err = two("promote flights 2")
+    assert (code, champion()) == (2, 1)
+    assert "bundle.json" in err
+    assert two("promote flights 2 --force")[0] == 0
+    assert champion() == 2
+
+
 def test_differences_are_shown_for_versions_and_for_paths(two: Say) -> None:
     for line in ("diff flights champion 2", "diff b0 models:/flights/2", "diff b0 b1"):
         code, out, _ = two(line)

@@ -90,3 +90,15 @@ def test_one_may_be_held_again() -> None:
             await until(lambda: order == [7])
 
     run(scenario)
+
+
+def test_one_that_is_held_is_not_held_twice() -> None:
+    async def scenario() -> None:
+        order: list[int] = []
+        backpressure = Backpressure(lambda: 0, seconds=3_600, most=2)
+        others = [Line(1, order), Line(2, order)]
+        for line in (*others, others[1], others[1]):
+            backpressure.hold(line)
+        assert order == []
+
+    run(scenario)

@@ -368,6 +368,51 @@ def test_a_body_that_is_late_ends_the_connection(full: bool) -> None:
     run(scenario)
 
 
+CHUNKED = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("parts", "statuses"),
+    [
+        ([request(), b"POST /predict HTTP/1.1\r\nHo"], [b"200"]),  # the head of a second request
+        ([CHUNKED], [b"408"]),
+        ([CHUNKED, b"1\r\nx\r\n"], [b"408"]),
+        ([request(b"x" * 50, b"Expect: 100-continue")[:-50]], [b"100", b"408"]),
+        ([request(b"x" * 50, path=b"/nothing")[:-20]], [b"404"]),  # answered, and its body goes on
+    ],
+)
+def test_whatever_does_not_come_to_its_end_ends_the_connection(parts: list[bytes], statuses: list[bytes]) -> None:
+    async def scenario() -> None:
+        async with Served(limits=Limits(body_seconds=0.1, head_seconds=0.1)) as served:
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.02)
+            heard = await asyncio.wait_for(reader.read(), 10)
+            assert re.findall(rb"HTTP/1\.1 (\d+)", heard) == statuses
+            await until(lambda: not served.connections)
+            writer.close()
+
+    run(scenario)
+
+
+def test_a_slow_second_head_does_not_cost_the_first_its_answer() -> None:
+    async def scenario() -> None:
+        async with Served(limits=Limits(head_seconds=0.1)) as served:
+            served.asked.hold = True
+            reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+            writer.write(request(b"1") + b"POST /pre")
+            await served.asked.reaches(1)
+            await asyncio.sleep(0.3)
+            served.asked.futures[0].set_result(Answer(200, b"first"))
+            heard = await asyncio.wait_for(reader.read(), 10)
+            assert heard.startswith(b"HTTP/1.1 200 ")
+            assert heard.endswith(b"first")
+            writer.close()
+
+    run(scenario)
+
+
 def test_answers_come_in_the_order_of_the_requests() -> None:
     async def scenario() -> None:
         async with Served() as served:

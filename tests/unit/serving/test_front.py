@@ -11,7 +11,7 @@ import pytest
 
 from mlpipe.serving.front import Front, Message, Scope
 from mlpipe.serving.pump import Pump
-from mlpipe.serving.settings import Settings, Traffic
+from mlpipe.serving.settings import Limits, Settings, Traffic
 from mlpipe.serving.wire import Answer, Question
 
 
@@ -109,3 +109,22 @@ def test_what_a_model_says_of_itself_is_the_first_versions() -> None:
     client = Client(traffic=Traffic((0.0, 1.0)))
     assert client("GET", "/openapi.json")[0] == 200
     assert [question.slot for question in client.asked.questions] == [0]
+
+
+def test_a_rate_is_that_of_an_address_whatever_its_headers_say() -> None:
+    client = Client(limits=Limits(rate=2.0))
+    statuses = [client("POST", "/predict", x_api_key=str(number))[0] for number in range(4)]
+    assert statuses == [200, 200, 429, 429]
+
+
+def test_where_there_are_keys_a_rate_is_that_of_a_key_however_it_is_sent() -> None:
+    client = Client(limits=Limits(rate=2.0), keys=("first", "second"))
+    forms = [
+        {"x_api_key": "first"},
+        {"authorization": "Bearer first"},
+        {"authorization": "bearer  first"},
+        {"x_api_key": "first", "authorization": "Basic made-up"},
+    ]
+    assert [client("POST", "/predict", **form)[0] for form in forms] == [200, 200, 429, 429]
+    assert client("POST", "/predict", x_api_key="second")[0] == 200
+    assert client("POST", "/predict", x_api_key="third")[0] == 401

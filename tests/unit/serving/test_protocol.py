@@ -159,3 +159,22 @@ def test_any_body_is_rows_or_a_fault_with_a_place(payload: Any) -> None:
     assert all(fault["loc"][0] == "body" and fault["msg"] for fault in faults)
     assert query is None or all(len(row) == 2 for row in query.rows)
     assert query is None or not query.single or len(query.rows) == 1
+
+
+def test_names_are_looked_at_once_however_many_rows_have_more_than_the_features(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks: list[int] = []
+
+    def look(records: list[Any], query: Query, rules: Rules) -> None:
+        looks.append(len(records))
+
+    monkeypatch.setattr("mlpipe.serving.protocol._check_names", look)
+    assert len(parsed([{**ROW, "id": index} for index in range(50)]).rows) == 50
+    assert looks == [50]
+
+
+def test_a_field_that_only_the_last_row_lacks_or_has_too_many_is_found() -> None:
+    rows: list[dict[str, Any]] = [{**ROW, "id": index} for index in range(3)]
+    assert detail([*rows, {"age": 1, "id": 3}])[0]["loc"] == ["body", 3, "job"]
+    assert detail([*rows, {**ROW, "odd": 3}])[0]["loc"] == ["body", 3, "odd"]

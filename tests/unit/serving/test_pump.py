@@ -198,3 +198,18 @@ def test_late_answers_are_thrown_away(tmp_path: Path) -> None:
             assert (await pump.ask(question(2))).body == b"2"
 
     run(scenario, tmp_path)
+
+
+def test_nothing_is_kept_of_requests_that_nobody_waits_for(tmp_path: Path) -> None:
+    async def scenario(folder: Path) -> None:
+        async with pumping(str(folder / "w"), deadline=0.1) as pump:  # no worker is there
+            kept = asyncio.ensure_future(pump.ask(question(0)))
+            gone = [asyncio.ensure_future(pump.ask(question(i))) for i in range(1, 20)]
+            await asyncio.sleep(0.01)
+            for one in gone:
+                one.cancel()
+            await asyncio.gather(kept, return_exceptions=True)
+            await asyncio.sleep(0.1)
+            assert (pump.held, pump.queued, len(pump._all)) == (0, 0, 0)
+
+    run(scenario, tmp_path)

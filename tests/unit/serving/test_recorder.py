@@ -143,3 +143,11 @@ def test_a_feature_with_a_name_of_the_log_gives_way(
     recorder.take(exchanges(binary, served, 2))
     recorder.close()
     assert "visits" not in read(folder).columns
+
+
+def test_a_request_of_no_rows_is_in_no_file(binary: Any, served: Served, folder: Path) -> None:
+    recorder = Recorder(Recording(folder))
+    recorder.take(work([Question(Kind.PREDICT, b"[]", 0, b"none")], [served]).exchanges)
+    recorder.close()
+    assert (recorder.written, recorder.lost) == (0, 0)
+    assert not list(folder.iterdir())
