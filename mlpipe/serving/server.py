@@ -30,6 +30,8 @@ from mlpipe.serving.worker import BundleAPI
 
 _REACHABLE_AT = {"127.0.0.1": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # asked for
 _BACKLOG = 2_048
+#: Linux has a file system in memory there.
+_IN_MEMORY = "/dev/shm"  # noqa: S108  # in it a folder of our own
 
 
 def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
@@ -55,7 +57,7 @@ def serve(resolve: Callable[[], Sequence[Slot]], settings: Settings) -> None:
         listening.append(listen("127.0.0.1", settings.admin_port))
     for variable in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):  # read by the workers when they start
         os.environ.setdefault(variable, "1")
-    with tempfile.TemporaryDirectory(prefix="mlpipe-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mlpipe-", dir=folder_in_memory()) as folder:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder  # read when prometheus_client is first imported
         from mlpipe.serving import metrics
         from mlpipe.serving.apiserver import ApiProcess
@@ -105,6 +107,16 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"Port {port} on {host} cannot be used ({error.strerror}); choose another.") from None
     listening.listen(_BACKLOG)
     return listening
+
+
+def folder_in_memory() -> str | None:
+    """Where the processes keep the numbers of their metrics, and their sockets; None: wherever temporary files go.
+
+    On a disk a number that is counted waits now and then until the page that it is on has been written. Whoever names
+    a folder by TMPDIR gets that one.
+    """
+    named = any(os.environ.get(variable) for variable in ("TMPDIR", "TEMP", "TMP"))
+    return None if named or not os.access(_IN_MEMORY, os.W_OK | os.X_OK) else _IN_MEMORY
 
 
 def check_redacted(names: Sequence[str], folder: Path) -> None:
