@@ -3,7 +3,8 @@
 The rule for `features.neighbors: auto`: two quick boosted-tree models are fitted on four fifths of a sample of the
 training rows, one with the features and one without; on the last fifth, of which the metric has seen nothing, the
 loss has to fall by 3 %. Tables of fewer than 1,000 rows say too little, and with more than 200,000 the features cost
-more than they have been seen to give.
+more than they have been seen to give. A table with a group or a time goes without: the last fifth has rows of the same
+groups and days, which new rows have not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from mlpipe.features.neighbor_tables import CategoryMeans, design
 from mlpipe.features.neighbors import Floats, NeighborTargets, Rows, held_out
 from mlpipe.features.sample import folds, sample_rows
 from mlpipe.features.target import Target
-from mlpipe.schema import InputSpec, NumericFeature, Task, TaskKind
+from mlpipe.schema import InputSpec, NumericFeature, Role, Schema, Task, TaskKind
 
 logger = logging.getLogger(__name__)
 
@@ -89,15 +90,32 @@ class NeighborFeatures:
         return cls(tables, NeighborTargets.from_dict(values["targets"]), scale, tuple(values["labels"]))
 
 
-def wanted(config: FeaturesConfig, num_rows: int) -> bool:
-    """Whether `fit_neighbors` is to be asked for a table of so many rows."""
+def wanted(config: FeaturesConfig, num_rows: int, schema: Schema) -> bool:
+    """Whether `fit_neighbors` is to be asked for a table of so many rows; `auto` says why not where that is no size."""
     if config.neighbors == "auto":
-        return FEWEST_ROWS <= num_rows <= MOST_ROWS
+        if not FEWEST_ROWS <= num_rows <= MOST_ROWS:
+            return False
+        for role in (Role.GROUP, Role.TIME):
+            # Rows of its own entity, or of its future, would vote for a training row; a new row has no such voters.
+            if column := schema.with_role(role):
+                logger.info(
+                    "The targets of similar rows as features: none, since `data.%s` names %r and new rows have no such "
+                    "voters; `features.neighbors: always` adds them all the same",
+                    role.value,
+                    column.name,
+                )
+                return False
+        return True
     return config.neighbors == "always" and num_rows > 1
 
 
 def fit_neighbors(
-    arrays: Arrays, spec: InputSpec, target: Target, task: Task, config: FeaturesConfig
+    arrays: Arrays,
+    spec: InputSpec,
+    target: Target,
+    task: Task,
+    config: FeaturesConfig,
+    groups: Rows | None = None,
 ) -> tuple[NeighborFeatures, Floats] | None:
     """The features and, for the training rows themselves, their values out of fold.
 
@@ -107,15 +125,15 @@ def fit_neighbors(
         target: Encoded, of these rows.
         task: What is predicted.
         config: Says whether to look for a gain (`neighbors`) and how many rows are kept (`neighbor_rows`).
+        groups: (T,) the group of each row, from 0, if groups are to stay together: other groups vote for a row.
 
     Returns:
         None if no column varies or, with `auto`, if they are not worth their price.
     """
     columns, labels = _columns(target, task)
     cardinalities = [feature.cardinality for feature in spec.categorical]
-    means = CategoryMeans(
-        arrays, cardinalities, columns, config.target_smoothing, folds(len(arrays), FOLDS, config.seed)
-    )
+    fold = folds(len(arrays), FOLDS, config.seed, groups)
+    means = CategoryMeans(arrays, cardinalities, columns, config.target_smoothing, fold)
     features = means.out_of_fold(np.arange(len(arrays)))
     if not (features.std(axis=0) > 1e-6).any():
         return None

@@ -196,12 +196,45 @@ def test_off_on_and_the_number_of_rows() -> None:
     few = Preprocessor(schema, FeaturesConfig(neighbors="always", neighbor_rows=50)).fit(frame).neighbors_
     assert few is not None
     assert few.targets.rows_FM.shape[1] == 50
-    assert [wanted(FeaturesConfig(), rows) for rows in (FEWEST_ROWS - 1, FEWEST_ROWS, MOST_ROWS, MOST_ROWS + 1)] == [
+    assert [
+        wanted(FeaturesConfig(), rows, schema) for rows in (FEWEST_ROWS - 1, FEWEST_ROWS, MOST_ROWS, MOST_ROWS + 1)
+    ] == [
         False,
         True,
         True,
         False,
     ]
+
+
+def patients(role: Role, rows: int = 1200, seed: int = 0) -> tuple[Schema, pl.DataFrame]:
+    """Ten rows of each patient, whose age gives them away and whose level has nothing to do with it."""
+    random = np.random.default_rng(seed)
+    number = np.arange(rows) // 10
+    age, level = random.normal(size=rows)[number], random.normal(size=rows)[number]
+    patient = [f"p{i}" for i in number] if role is Role.GROUP else number
+    frame = pl.DataFrame({"patient": patient, "age": age, "price": level + 0.1 * random.normal(size=rows)})
+    columns = (Column("patient", Kind.CATEGORICAL, role), Column("age", Kind.NUMERIC))
+    target = Column("price", Kind.NUMERIC, Role.TARGET)
+    return Schema((*columns, target), Task(TaskKind.REGRESSION, ("price",))), frame
+
+
+@pytest.mark.parametrize("role", [Role.GROUP, Role.TIME])
+def test_a_table_with_a_group_or_a_time_goes_without(role: Role, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mlpipe")
+    schema, frame = patients(role)
+    assert Preprocessor(schema).fit(frame).neighbors_ is None
+    assert f"none, since `data.{role}` names 'patient'" in caplog.text
+    assert wanted(FeaturesConfig(neighbors="always"), len(frame), schema)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_no_row_of_its_own_group_votes_for_a_training_row(lazy: bool) -> None:
+    schema, frame = patients(Role.GROUP)
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="always"))
+    arrays = preprocessor.fit_arrays(frame.lazy() if lazy else frame)
+    assert abs(np.corrcoef(arrays.numeric[:, -1], np.asarray(arrays.target))[0, 1]) < 0.3
+    # New rows need no group.
+    assert preprocessor.transform(frame.drop("patient")).numeric.shape == arrays.numeric.shape
 
 
 @pytest.mark.parametrize(("key", "value"), [("neighbors", "yes"), ("neighbor_rows", 1)])
