@@ -38,8 +38,9 @@ class FeaturesConfig:
         datetime_parts: Calendar parts of a date or time, beside the seconds elapsed; those that do not vary are
             left out.
         text_features: Width of the hashed n-grams of one text.
-        neighbors: The targets of similar training rows as features: `auto`, if a quick model gains from them; `always`;
-            or `never`. The preprocessing then holds rows of the training table, and so does every bundle.
+        neighbors: The targets of similar training rows as features: `auto`, if a quick model gains from them and the
+            data have neither group nor time; `always`; or `never`. The preprocessing then holds rows of the training
+            table, and so does every bundle.
         neighbor_rows: Most training rows kept for them.
         target_transform: `log` models log(1 + target) of a regression target that is not negative.
         seed: Of the noise, the samples and the folds.

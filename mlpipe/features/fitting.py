@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from mlpipe.arrays import Arrays
@@ -15,7 +17,7 @@ from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
 from mlpipe.features.typed import effective_kind, typed
-from mlpipe.schema import Column, Kind, Schema
+from mlpipe.schema import Column, Kind, Role, Schema
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +70,29 @@ def put_out_of_fold(
         transformers: The fitted ones, by column, in the order of the arrays' columns.
         target: Encoded, of these rows.
     """
-    position = 0
+    position, groups = 0, group_codes(frame, schema)
     for name, chosen in transformers.items():
         for transformer in chosen:
             width = sum(cardinality is None for cardinality in transformer.cardinalities(name))
             if isinstance(transformer, TargetMean):
-                encoded = transformer.out_of_fold(_typed(schema[name], frame), target_columns(target, schema.task))
+                encoded = transformer.out_of_fold(
+                    _typed(schema[name], frame), target_columns(target, schema.task), groups
+                )
                 arrays.numeric[:, position : position + width] = encoded
             position += width
+
+
+def group_codes(frame: pl.DataFrame, schema: Schema) -> npt.NDArray[np.int64] | None:
+    """A number for each row's group, from 0; rows without one are a group. None if the frame has no such column.
+
+    New rows are of groups that the training rows lack; so what others tell a training row is told by other groups.
+    """
+    column = schema.with_role(Role.GROUP)
+    if column is None or column.name not in frame.columns:
+        return None
+    ranks = frame[column.name].cast(pl.String, strict=False).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
+    codes: npt.NDArray[np.int64] = ranks - ranks.min()
+    return codes
 
 
 def _typed(column: Column, frame: pl.DataFrame) -> pl.Series:

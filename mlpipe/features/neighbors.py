@@ -102,9 +102,10 @@ class NeighborTargets:
                 made[block, index] = (votes_TM * target_M).sum(axis=1) / total
         return made
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> NeighborTargets:
-        """Some of the kept rows vote, (M,)."""
-        return replace(self, rows_FM=self.rows_FM[:, kept], targets_OM=self.targets_OM[:, kept])
+    def voting(self, features: Floats, targets_OM: Floats) -> NeighborTargets:
+        """The same metric, and other rows that vote: their features (M, F), and their targets."""
+        rows = features[:, self.places] * self.scales
+        return replace(self, rows_FM=np.ascontiguousarray(rows.T), targets_OM=targets_OM)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values, the arrays as the base64 of their little-endian bytes."""

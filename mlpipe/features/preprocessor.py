@@ -26,7 +26,7 @@ from mlpipe.features.choice import read_transformer, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.describe import describe_features
-from mlpipe.features.fitting import fit_columns, put_out_of_fold
+from mlpipe.features.fitting import fit_columns, group_codes, put_out_of_fold
 from mlpipe.features.neighbor_features import NeighborFeatures, fit_neighbors, wanted
 from mlpipe.features.neighbors import Floats
 from mlpipe.features.sample import sample_rows
@@ -115,7 +115,9 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         Raises:
             DataError: A column is missing or of a type that cannot be read as its kind.
         """
-        return compact(self.schema, types, self._needed(types, self._target_columns()))
+        group = self.schema.with_role(Role.GROUP)
+        extra = [group.name] if group and group.name in types else []
+        return compact(self.schema, types, [*self._needed(types, self._target_columns()), *extra])
 
     def transform(self, frame: pl.DataFrame | pl.LazyFrame, *, with_target: bool = False) -> Arrays:
         """Raw rows as arrays; row order is kept.
@@ -226,9 +228,10 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         self.transformers_, target = fit_columns(self.schema, frame, self.target_, self._config)
         self.input_spec_ = spec = specify(self.transformers_, self.schema.task)
         self.neighbors_, arrays, similar = None, None, None
-        if wanted(self._config, frame.height):
+        if wanted(self._config, frame.height, self.schema):
             arrays = self._training_arrays(frame, target)
-            found = fit_neighbors(arrays, self.input_spec_, target, self.schema.task, self._config)
+            groups = group_codes(frame, self.schema)
+            found = fit_neighbors(arrays, self.input_spec_, target, self.schema.task, self._config, groups)
             if found is not None:
                 self.neighbors_, similar = found
                 numeric = (*self.input_spec_.numeric, *self.neighbors_.features())

@@ -75,13 +75,27 @@ def moments(values: npt.NDArray[np.float64], counts: npt.NDArray[np.int64] | Non
     return shift + centre, math.sqrt(squares / total)
 
 
-def folds(num_rows: int, count: int, seed: int = 0) -> npt.NDArray[np.int64]:
-    """The fold of each row, from its position.
+def folds(
+    num_rows: int, count: int, seed: int = 0, groups: npt.NDArray[np.int64] | None = None
+) -> npt.NDArray[np.int64]:
+    """The fold of each row, from its position or its group.
+
+    Args:
+        num_rows: How many rows there are.
+        count: Of the folds.
+        seed: Of the draw.
+        groups: (num_rows,) the group of each row, from 0: whole groups are dealt out in turn, so that two are enough
+            for two folds. A single group is divided as if there were none.
 
     Shape:
         (num_rows,), values from 0 to count - 1
     """
-    return (mix(np.arange(num_rows, dtype=np.uint64), seed) % np.uint64(count)).astype(np.int64)
+    if groups is None or not groups.any():
+        return (mix(np.arange(num_rows, dtype=np.uint64), seed) % np.uint64(count)).astype(np.int64)
+    deck = np.argsort(mix(np.arange(groups.max() + 1, dtype=np.uint64), seed))
+    of_group = np.empty(len(deck), dtype=np.int64)
+    of_group[deck] = np.arange(len(deck)) % count
+    return of_group[groups]
 
 
 def column_seed(name: str, seed: int) -> int:

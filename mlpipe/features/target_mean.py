@@ -27,7 +27,7 @@ class TargetMean(ColumnTransformer):
 
     Args:
         smoothing: Rows of the overall mean mixed into each category's.
-        folds: For the training rows; a row's fold comes from its position.
+        folds: For the training rows; a row's fold comes from its position, or from its group.
         seed: Of the folds.
 
     Examples:
@@ -63,8 +63,15 @@ class TargetMean(ColumnTransformer):
             return replaced.lazy() if isinstance(features, pl.LazyFrame) else replaced
         return matrix
 
-    def out_of_fold(self, values: pl.Series, target: npt.NDArray[Any]) -> Floats:
+    def out_of_fold(
+        self, values: pl.Series, target: npt.NDArray[Any], groups: npt.NDArray[np.int64] | None = None
+    ) -> Floats:
         """The values of the training rows of a fitted column.
+
+        Args:
+            values: The column.
+            target: Of these rows.
+            groups: (T,) the group of each row, from 0; rows of one group are in one fold.
 
         Shape:
             (T,), (T, O) -> (T, O)
@@ -72,7 +79,7 @@ class TargetMean(ColumnTransformer):
         vocabulary = self.columns_[values.name]["vocabulary"]
         size = FIRST_CATEGORY_ID + len(vocabulary)
         ids = vocabulary_ids(vocabulary, values.dtype)(values).to_numpy()
-        fold = folds(len(values), self.folds, self.seed)
+        fold = folds(len(values), self.folds, self.seed, groups)
         encoded = np.empty((len(values), _as_matrix(target).shape[1]))
         for index in range(self.folds):
             inside = fold == index

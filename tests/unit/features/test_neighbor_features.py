@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,11 @@ import pytest
 from mlpipe.errors import ConfigError
 from mlpipe.features import neighbor_features, neighbors
 from mlpipe.features.config import FeaturesConfig
-from mlpipe.features.neighbor_features import FEWEST_ROWS, MOST_ROWS, wanted
+from mlpipe.features.neighbor_features import FEWEST_ROWS, FOLDS, MOST_ROWS, _out_of_fold, wanted
+from mlpipe.features.neighbor_tables import CategoryMeans
+from mlpipe.features.neighbors import NeighborTargets
 from mlpipe.features.preprocessor import Preprocessor
+from mlpipe.features.sample import folds
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
 KINDS = list(TaskKind)
@@ -100,6 +104,68 @@ def test_noise_is_not_given_away() -> None:
     assert abs(np.corrcoef(made, noise["price"].to_numpy())[0, 1]) < 0.15
 
 
+def customers(rows: int = 1500, seed: int = 0) -> tuple[Schema, pl.DataFrame]:
+    """Noise by customer, of whom few come twice: a customer's mean target is all but the row's own."""
+    random = np.random.default_rng(seed)
+    customer = [f"c{number}" for number in random.integers(0, 5 * rows, rows)]
+    x, y = random.normal(size=rows), random.normal(size=rows)
+    frame = pl.DataFrame({"customer": customer, "x": x, "price": 0.7 * x + y})
+    columns = (Column("customer", Kind.CATEGORICAL), Column("x", Kind.NUMERIC))
+    target = Column("price", Kind.NUMERIC, Role.TARGET)
+    return Schema((*columns, target), Task(TaskKind.REGRESSION, ("price",))), frame
+
+
+def test_rare_categories_do_not_give_the_target_away() -> None:
+    """What the features say of training rows is what they say of new ones."""
+    schema, frame = customers()
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="always"))
+    known = preprocessor.fit_arrays(frame)
+    new = preprocessor.transform(customers(seed=1)[1], with_target=True)
+    seen, unseen = (np.corrcoef(a.numeric[:, -1], np.asarray(a.target))[0, 1] for a in (known, new))
+    assert abs(seen - unseen) < 0.15
+    assert Preprocessor(schema).fit(frame).neighbors_ is None  # nor do they pass for a gain
+
+
+def test_the_targets_of_a_fold_have_no_part_in_its_features() -> None:
+    """With a metric given, they change what the other folds get, and nothing that it gets itself."""
+    schema, frame = streets(300)
+    frame = frame.with_columns(color=pl.Series([f"c{row % 40}" for row in range(300)]))
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="never"))
+    arrays = preprocessor.fit_arrays(frame)
+    cardinalities = [feature.cardinality for feature in preprocessor.input_spec_.categorical]
+    columns = np.random.default_rng(0).normal(size=(300, 2)).astype(np.float32)
+    fold = folds(300, FOLDS)
+    inside = fold == 3
+    changed = np.where(inside[:, None], np.roll(columns, 1, axis=0), columns)
+    made = []
+    for values in (columns, changed):
+        means = CategoryMeans(arrays, cardinalities, values, 1.0, fold)
+        means._scales = [np.ones(2)]  # by which all are multiplied alike
+        features = means.out_of_fold(np.arange(300))
+        width = features.shape[1]
+        targets = NeighborTargets(np.arange(width), np.ones(width, np.float32), features.T, values.T)
+        made.append(_out_of_fold(targets, means, features, np.arange(300)))
+    np.testing.assert_array_equal(made[0][inside], made[1][inside])
+    assert (made[0][~inside] != made[1][~inside]).any()
+
+
+def test_numbers_alone_get_what_the_kernel_regression_of_the_other_folds_says() -> None:
+    schema, frame = streets(400)
+    frame = frame.drop("color")
+    schema = replace(schema, columns=tuple(column for column in schema.columns if column.name != "color"))
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="always"))
+    arrays = preprocessor.fit_arrays(frame)
+    plain, target = arrays.numeric[:, :-1].clip(-4, 4), np.asarray(arrays.target)[:, None]
+    target = target - target.mean(axis=0)
+    fitted, fold = NeighborTargets.fit(plain, target, np.arange(400)), folds(400, FOLDS)
+    made = np.empty_like(target)
+    for number in range(FOLDS):
+        outside = fold != number
+        others = replace(fitted, rows_FM=fitted.rows_FM[:, outside], targets_OM=fitted.targets_OM[:, outside])
+        made[~outside] = others.predict(plain[~outside])
+    assert (made / made.std(axis=0)).tobytes() == arrays.numeric[:, -1:].tobytes()
+
+
 def test_a_table_that_does_not_gain_goes_without(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "mlpipe")
     random = np.random.default_rng(0)
@@ -130,12 +196,45 @@ def test_off_on_and_the_number_of_rows() -> None:
     few = Preprocessor(schema, FeaturesConfig(neighbors="always", neighbor_rows=50)).fit(frame).neighbors_
     assert few is not None
     assert few.targets.rows_FM.shape[1] == 50
-    assert [wanted(FeaturesConfig(), rows) for rows in (FEWEST_ROWS - 1, FEWEST_ROWS, MOST_ROWS, MOST_ROWS + 1)] == [
+    assert [
+        wanted(FeaturesConfig(), rows, schema) for rows in (FEWEST_ROWS - 1, FEWEST_ROWS, MOST_ROWS, MOST_ROWS + 1)
+    ] == [
         False,
         True,
         True,
         False,
     ]
+
+
+def patients(role: Role, rows: int = 1200, seed: int = 0) -> tuple[Schema, pl.DataFrame]:
+    """Ten rows of each patient, whose age gives them away and whose level has nothing to do with it."""
+    random = np.random.default_rng(seed)
+    number = np.arange(rows) // 10
+    age, level = random.normal(size=rows)[number], random.normal(size=rows)[number]
+    patient = [f"p{i}" for i in number] if role is Role.GROUP else number
+    frame = pl.DataFrame({"patient": patient, "age": age, "price": level + 0.1 * random.normal(size=rows)})
+    columns = (Column("patient", Kind.CATEGORICAL, role), Column("age", Kind.NUMERIC))
+    target = Column("price", Kind.NUMERIC, Role.TARGET)
+    return Schema((*columns, target), Task(TaskKind.REGRESSION, ("price",))), frame
+
+
+@pytest.mark.parametrize("role", [Role.GROUP, Role.TIME])
+def test_a_table_with_a_group_or_a_time_goes_without(role: Role, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mlpipe")
+    schema, frame = patients(role)
+    assert Preprocessor(schema).fit(frame).neighbors_ is None
+    assert f"none, since `data.{role}` names 'patient'" in caplog.text
+    assert wanted(FeaturesConfig(neighbors="always"), len(frame), schema)
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_no_row_of_its_own_group_votes_for_a_training_row(lazy: bool) -> None:
+    schema, frame = patients(Role.GROUP)
+    preprocessor = Preprocessor(schema, FeaturesConfig(neighbors="always"))
+    arrays = preprocessor.fit_arrays(frame.lazy() if lazy else frame)
+    assert abs(np.corrcoef(arrays.numeric[:, -1], np.asarray(arrays.target))[0, 1]) < 0.3
+    # New rows need no group.
+    assert preprocessor.transform(frame.drop("patient")).numeric.shape == arrays.numeric.shape
 
 
 @pytest.mark.parametrize(("key", "value"), [("neighbors", "yes"), ("neighbor_rows", 1)])

@@ -46,7 +46,9 @@ def test_only_some_vote() -> None:
     voters = np.arange(40) % 2 == 0
     fitted = NeighborTargets.fit(features, targets, np.arange(40))
     few = NeighborTargets(fitted.places, fitted.scales, fitted.rows_FM[:, ::2], fitted.targets_OM[:, ::2])
-    np.testing.assert_array_equal(fitted.only(voters).predict(features), few.predict(features))
+    np.testing.assert_array_equal(
+        fitted.voting(features[voters], targets[voters].T).predict(features), few.predict(features)
+    )
 
 
 def test_the_gradient_is_the_derivative() -> None:

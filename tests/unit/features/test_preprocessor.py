@@ -174,6 +174,17 @@ def test_target_encodings_of_the_training_rows_are_out_of_fold(kind: TaskKind) -
     assert len(np.unique(preprocessor.transform(frame).numeric[:, 1])) == 2 + (kind is TaskKind.REGRESSION)
 
 
+def test_target_encodings_of_the_training_rows_leave_out_their_group() -> None:
+    """A category that one group alone has is unseen to it."""
+    group = np.arange(200) // 10
+    frame = pl.DataFrame({"g": group, "c": [f"c{i}" for i in group], "y": np.random.default_rng(0).normal(size=200)})
+    columns = (Column("g", Kind.NUMERIC, Role.GROUP), Column("c", Kind.CATEGORICAL))
+    schema = Schema(columns, Task(TaskKind.REGRESSION, ("y",)))
+    config = FeaturesConfig(high_cardinality="target", high_cardinality_threshold=10, target_smoothing=0.0, bins="none")
+    made = Preprocessor(schema, config).fit_arrays(frame).numeric[:, 0]
+    assert len(np.unique(made)) == 5  # the mean of the other folds
+
+
 @pytest.mark.parametrize(("choice", "cardinality"), [("embed", 93), ("hash", 19)])
 def test_columns_of_many_categories(choice: str, cardinality: int) -> None:
     frame = pl.DataFrame({"c": [str(i) for i in range(90)], "y": np.arange(90.0)})

@@ -38,6 +38,28 @@ def test_a_category_of_one_row_does_not_tell_its_target() -> None:
     assert np.corrcoef(in_fold, target)[0, 1] > 0.99
 
 
+def test_rows_of_one_group_are_in_one_fold() -> None:
+    groups = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
+    encoder = TargetMean(smoothing=1.0, folds=2).fit(WORDS, TARGET)
+    made = encoder.out_of_fold(WORDS["x"], TARGET, groups)
+    for group in range(5):
+        inside = groups == group
+        changed = encoder.out_of_fold(WORDS["x"], np.where(inside, 1 - TARGET, TARGET), groups)
+        np.testing.assert_array_equal(changed[inside], made[inside])
+
+
+@pytest.mark.parametrize("number", [2, 3, 7, 100])
+def test_groups_are_dealt_out(number: int) -> None:
+    groups = np.random.default_rng(0).integers(0, number, 1_000)
+    fold = folds(1_000, 5, 3, groups)
+    assert len(np.unique(fold)) == min(number, 5)
+    assert all(len(np.unique(fold[groups == group])) == 1 for group in range(number))
+
+
+def test_a_single_group_is_divided_by_position() -> None:
+    np.testing.assert_array_equal(folds(50, 5, 3, np.zeros(50, dtype=np.int64)), folds(50, 5, 3))
+
+
 def test_no_smoothing_leaves_unseen_ids_at_the_overall_mean() -> None:
     encoder = TargetMean(smoothing=0.0).fit(pl.DataFrame({"x": ["a", "b"]}), [0.0, 1.0])
     assert encoder.transform(pl.DataFrame({"x": ["a", None, "c"]}))["x"].to_list() == [0.0, 0.5, 0.5]
