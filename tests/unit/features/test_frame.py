@@ -179,6 +179,12 @@ def test_huge_integers_are_exact_beside_fractions() -> None:
     assert together.missing[:, 0].tolist() == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("name", ["age", "stay"])
+def test_text_of_more_digits_than_python_reads_is_beyond_every_range(preprocessor: Preprocessor, name: str) -> None:
+    assert arrays(preprocessor, {**ROW, name: "1" * 5_000}) == arrays(preprocessor, {**ROW, name: 10**400})
+    assert arrays(preprocessor, {**ROW, name: "0" * 5_000 + "31"}) == arrays(preprocessor, {**ROW, name: 31})
+
+
 @pytest.mark.parametrize("value", ["inf", float("nan"), float("-inf")])
 def test_what_is_not_finite_is_null_beside_huge_integers(value: object) -> None:
     schema = Schema((Column("n", Kind.NUMERIC, dtype="Int64"),), Task(TaskKind.REGRESSION, ("pay",)))
