@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pandas as pd
 import polars as pl
 import pytest
 from hypothesis import given
@@ -37,6 +38,12 @@ def test_only_the_most_frequent_get_an_id_and_ties_go_by_text() -> None:
     encoder = fitted(["z", "z", "b", "a", "c"], max_categories=2)
     assert encoder.columns_["x"]["vocabulary"] == ["a", "z"]
     assert encoder.columns_["x"]["distinct"] == 4
+
+
+def test_pandas_columns_of_several_types() -> None:
+    assert ids(fitted(["38", "M"]), ["38", "M", None]) == [3, 4, 1]
+    made = fitted(["38", "M"]).transform(pd.DataFrame({"x": pd.Series([38, "M", None], dtype=object)}))
+    assert made.ravel().tolist() == [3, 4, 1]
 
 
 def test_an_enum_keeps_its_order() -> None:
