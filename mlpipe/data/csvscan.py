@@ -8,6 +8,8 @@ What is notable here:
 - What is to be held in memory anyway is parsed once: if that fails, the scan is asked.
 - Polars makes a row of nulls from a blank line, and from a row of separators too. Blank lines are left out, rows are
   not: whoever asks for predictions gets one for each. Where there are rows of nulls, the lines tell which are which.
+- Polars fills a row that is too short with nulls. Such a row has one in the last column: where that has any behind the
+  sample, the lines are looked at too.
 """
 
 from __future__ import annotations
@@ -20,16 +22,18 @@ from pathlib import Path
 
 import polars as pl
 
+from mlpipe.data.csvlines import blank_rows, has_short_rows
 from mlpipe.data.csvtypes import TYPES, ColumnType, find_types, quoted_columns
-from mlpipe.data.dialect import BLANKS, Dialect, refuse_ragged
+from mlpipe.data.dialect import Dialect, refuse_ragged
 from mlpipe.data.guess import read_records
-from mlpipe.data.sources import DAMAGE, Source, damaged, decoded_lines, first_line, open_bytes, read_all
+from mlpipe.data.sources import DAMAGE, Source, damaged, decoded_lines, first_line, open_bytes, polars_data
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-#: A column of `read_csv` for itself.
-_DOUBTFUL = "\0doubtful"
+#: Columns of `read_csv` for itself.
+_DOUBTFUL, _LAST = "\0doubtful", "\0last"
+_SHORT = "a row has too few fields"
 #: A column of `scan_csv` for itself.
 _ROW = "\0row"
 #: Words that a column of numbers or truth values may hold.
@@ -38,10 +42,11 @@ _VALUES = ("nan", "inf", "infinity", "true", "false")
 
 @dataclass(frozen=True)
 class _Check:
-    """What a pass over a whole file found: its rows, and how many of them are all null; or why it cannot be read."""
+    """What a pass over a whole file found: its rows, how many are null, all of them or at the end; or why it failed."""
 
     rows: int = 0
     nulls: int = 0
+    last: int = 0
     error: str = ""
 
 
@@ -82,7 +87,9 @@ def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[
             quoted = quoted_columns(text.sample, dialect)
             found |= find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
             check = _check(sources, dialect, found)
-        blank = _blank_rows(sources, dialect, check) if check.nulls else None
+        if check.last and not text.whole and has_short_rows(sources, dialect):
+            check = _Check(error=_SHORT)
+        blank = blank_rows(sources, dialect, check.rows, check.nulls) if check.nulls else None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _explain(sources, dialect, first_line(error)) from error
     if check.error:
@@ -133,8 +140,14 @@ def read_csv(
             frame = _tidy(_parse(text.sources, dialect, found), dialect, found)
             doubtful = [pl.col(full).is_null()]
             doubtful += [pl.col(c).is_in(spared) for c, type_ in found.items() if spared and type_.dtype == pl.String()]
-            chosen = [*columns(frame.collect_schema()), pl.any_horizontal(doubtful).alias(_DOUBTFUL)]
+            chosen = [
+                *columns(frame.collect_schema()),
+                pl.any_horizontal(doubtful).alias(_DOUBTFUL),
+                pl.col(dialect.names[-1]).is_null().alias(_LAST),
+            ]
             made = frame.select(chosen).collect(engine="streaming")
+            if made.drop_in_place(_LAST).any() and not text.whole and has_short_rows(text.sources, dialect):
+                raise _explain(text.sources, dialect, _SHORT)
             if made.height and not made.drop_in_place(_DOUBTFUL).any():
                 return made, types
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -167,7 +180,7 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, Colu
     if types is None or any(type_.padded for type_ in types.values()):
         null_values += [f" {value}" for value in null_values]  # each costs time, so only where it is needed
     return pl.scan_csv(
-        _data(sources),  # type: ignore[arg-type]  # the annotation has no list of both paths and URLs
+        polars_data(sources),  # type: ignore[arg-type]  # the annotation has no list of both paths and URLs
         has_header=False,
         skip_lines=dialect.skip_lines,
         separator=dialect.separator,
@@ -179,12 +192,6 @@ def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, Colu
         encoding="utf8-lossy" if dialect.encoding == "utf8-lossy" else "utf8",
         glob=False,
     )
-
-
-def _data(sources: Sequence[Source]) -> list[bytes] | list[Path | str]:
-    if all(not isinstance(source.data, bytes) for source in sources):
-        return [source.data for source in sources if not isinstance(source.data, bytes)]
-    return [read_all(source) for source in sources]
 
 
 def _sampled_types(text: Text, wanted: Mapping[str, str]) -> dict[str, ColumnType]:
@@ -213,45 +220,16 @@ def _check_files(
 
 
 def _check_frame(frame: pl.LazyFrame) -> _Check:
-    nulls = pl.all_horizontal(pl.all().is_null()).sum()
+    nulls, last = pl.all_horizontal(pl.all().is_null()).sum(), pl.last().is_null().sum()
     try:
-        row = frame.select(pl.len().alias("rows"), nulls.alias("nulls")).collect(engine="streaming").row(0)
+        row = (
+            frame.select(pl.len().alias("rows"), nulls.alias("nulls"), last.alias("last"))
+            .collect(engine="streaming")
+            .row(0)
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         return _Check(error=first_line(error))
     return _Check(*row)
-
-
-def _blank_rows(sources: Sequence[Source], dialect: Dialect, check: _Check) -> pl.Series:
-    """The numbers, from 0, of the rows that are blank lines, found in one pass over the lines as they stand.
-
-    Raises:
-        DataError: Rows and lines cannot be matched.
-    """
-    lines = pl.scan_csv(
-        _data(sources),  # type: ignore[arg-type]  # as in `_parse`
-        has_header=False,
-        skip_lines=dialect.skip_lines,
-        separator="\x01",  # in no text
-        quote_char=None,
-        comment_prefix=dialect.comment,
-        schema={"line": pl.String()},
-        truncate_ragged_lines=True,
-        encoding="utf8-lossy" if dialect.encoding == "utf8-lossy" else "utf8",
-        glob=False,
-    ).select(pl.col("line").fill_null(""))
-    if dialect.quote:
-        # A row goes on over the ends of lines that are within quotes.
-        quotes = pl.col("line").str.count_matches(dialect.quote, literal=True).cast(pl.Int64)
-        lines = lines.filter((quotes.cum_sum() - quotes) % 2 == 0)
-    blank = pl.col("line").str.strip_chars(BLANKS.replace(dialect.separator, "")) == ""
-    rows = lines.with_row_index(_ROW).select(pl.col(_ROW).filter(blank).implode(), pl.len())
-    found, count = rows.collect(engine="streaming").row(0)
-    if len(found) not in (0, check.nulls) and count != check.rows:
-        raise DataError(
-            f"{sources[0].name} has blank lines, rows of nothing but missing values, and quotes for which the two "
-            "cannot be told apart; take the blank lines out."
-        )
-    return pl.Series(_ROW, found, dtype=pl.get_index_type())
 
 
 def _tidy(frame: pl.LazyFrame, dialect: Dialect, types: Mapping[str, ColumnType]) -> pl.LazyFrame:

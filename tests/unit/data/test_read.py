@@ -163,6 +163,20 @@ class TestText:
         ):
             read(path, comment="#")
 
+    @pytest.mark.parametrize("first", ["1,x,y\n", "1,x,\n", '1,"x\n,",y\n'])
+    @pytest.mark.parametrize("late", ["", "2,,\n", '3,"a\n\nb",\n', "\n"])
+    def test_a_row_that_is_too_short_is_refused_wherever_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, late: str
+    ) -> None:
+        monkeypatch.setattr(sources, "SAMPLE_BYTES", 100)
+        text = "a,b,c\n" + first * 50 + late
+        line = text.count("\n") + 1
+        for load in (reading.read, scan):
+            path = write(tmp_path, text + "1,x\n" + first)
+            with pytest.raises(DataError, match=rf"table\.csv: line {line} has 2 fields, but there are 3 columns"):
+                load(path)
+        assert read(write(tmp_path, text + first)).height == 51 + (late not in {"", "\n"})
+
     def test_nothing_but_separators(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"table\.tsv has a header but no rows"):
             read(write(tmp_path, "a\tb\n\t\n\t\n", "table.tsv"))
