@@ -6,7 +6,10 @@ What is notable here:
   a column of numbers is found before training starts, not in the middle of it. Only if such a value turns up is the
   file read once more, as text, to find types that hold everywhere.
 - What is to be held in memory anyway is parsed once: if that fails, the scan is asked.
-- Polars makes a row of nulls from a blank line; such rows are left out.
+- Polars makes a row of nulls from a blank line, and from a row of separators too. Blank lines are left out, rows are
+  not: whoever asks for predictions gets one for each. Where there are rows of nulls, the lines tell which are which.
+- Polars fills a row that is too short with nulls. Such a row has one in the last column: where that has any behind the
+  sample, the lines are looked at too.
 """
 
 from __future__ import annotations
@@ -19,26 +22,31 @@ from pathlib import Path
 
 import polars as pl
 
+from mlpipe.data.csvlines import blank_rows, has_short_rows
 from mlpipe.data.csvtypes import TYPES, ColumnType, find_types, quoted_columns
 from mlpipe.data.dialect import Dialect, refuse_ragged
 from mlpipe.data.guess import read_records
-from mlpipe.data.sources import DAMAGE, Source, damaged, decoded_lines, first_line, open_bytes, read_all
+from mlpipe.data.sources import DAMAGE, Source, damaged, decoded_lines, first_line, open_bytes, polars_data
 from mlpipe.errors import ConfigError, DataError, did_you_mean
 
 logger = logging.getLogger(__name__)
 
-#: A column of `read_csv` for itself.
-_DOUBTFUL = "\0doubtful"
+#: Columns of `read_csv` for itself.
+_DOUBTFUL, _LAST = "\0doubtful", "\0last"
+_SHORT = "a row has too few fields"
+#: A column of `scan_csv` for itself.
+_ROW = "\0row"
 #: Words that a column of numbers or truth values may hold.
 _VALUES = ("nan", "inf", "infinity", "true", "false")
 
 
 @dataclass(frozen=True)
 class _Check:
-    """What a pass over a whole file found: its rows, and how many of them are blank; or why it cannot be read."""
+    """What a pass over a whole file found: its rows, how many are null, all of them or at the end; or why it failed."""
 
     rows: int = 0
-    blank: int = 0
+    nulls: int = 0
+    last: int = 0
     error: str = ""
 
 
@@ -79,11 +87,14 @@ def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[
             quoted = quoted_columns(text.sample, dialect)
             found |= find_types(_parse(sources, dialect).select(typed), dialect, quoted, wanted)
             check = _check(sources, dialect, found)
+        if check.last and not text.whole and has_short_rows(sources, dialect):
+            check = _Check(error=_SHORT)
+        blank = blank_rows(sources, dialect, check.rows, check.nulls) if check.nulls else None
     except (pl.exceptions.PolarsError, OSError) as error:
         raise _explain(sources, dialect, first_line(error)) from error
     if check.error:
         raise _explain(sources, dialect, check.error)
-    if check.rows == check.blank:
+    if check.rows == check.nulls:
         raise DataError(f"{name} has {'a header but ' if dialect.header else ''}no rows.")
     for column, type_ in found.items():
         if column in wanted and str(type_.dtype) != wanted[column]:
@@ -95,9 +106,12 @@ def scan_csv(text: Text, wanted: Mapping[str, str]) -> tuple[pl.LazyFrame, dict[
                 type_.dtype,
             )
     frame = _tidy(_parse(sources, dialect, found), dialect, found)
-    if check.blank:
-        logger.info("%s: blank lines are left out: %d", name, check.blank)
-        frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+    if blank is not None and len(blank):
+        logger.info("%s: blank lines are left out: %d", name, len(blank))
+        if len(blank) == check.nulls:
+            frame = frame.filter(~pl.all_horizontal(pl.all().is_null()))
+        else:
+            frame = frame.with_row_index(_ROW).filter(~pl.col(_ROW).is_in(blank.implode())).drop(_ROW)
     return frame, {column: str(type_.dtype) for column, type_ in found.items()}
 
 
@@ -126,8 +140,14 @@ def read_csv(
             frame = _tidy(_parse(text.sources, dialect, found), dialect, found)
             doubtful = [pl.col(full).is_null()]
             doubtful += [pl.col(c).is_in(spared) for c, type_ in found.items() if spared and type_.dtype == pl.String()]
-            chosen = [*columns(frame.collect_schema()), pl.any_horizontal(doubtful).alias(_DOUBTFUL)]
+            chosen = [
+                *columns(frame.collect_schema()),
+                pl.any_horizontal(doubtful).alias(_DOUBTFUL),
+                pl.col(dialect.names[-1]).is_null().alias(_LAST),
+            ]
             made = frame.select(chosen).collect(engine="streaming")
+            if made.drop_in_place(_LAST).any() and not text.whole and has_short_rows(text.sources, dialect):
+                raise _explain(text.sources, dialect, _SHORT)
             if made.height and not made.drop_in_place(_DOUBTFUL).any():
                 return made, types
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -156,15 +176,11 @@ def _spared_words(text: Text, types: Mapping[str, ColumnType]) -> list[str]:
 
 def _parse(sources: Sequence[Source], dialect: Dialect, types: Mapping[str, ColumnType] | None = None) -> pl.LazyFrame:
     """The plain scan; without types every column is text."""
-    if all(not isinstance(source.data, bytes) for source in sources):
-        data: list[bytes] | list[Path | str] = [source.data for source in sources if not isinstance(source.data, bytes)]
-    else:
-        data = [read_all(source) for source in sources]
     null_values = list(dialect.null_values)
     if types is None or any(type_.padded for type_ in types.values()):
         null_values += [f" {value}" for value in null_values]  # each costs time, so only where it is needed
     return pl.scan_csv(
-        data,  # type: ignore[arg-type]  # the annotation has no list of both paths and URLs
+        polars_data(sources),  # type: ignore[arg-type]  # the annotation has no list of both paths and URLs
         has_header=False,
         skip_lines=dialect.skip_lines,
         separator=dialect.separator,
@@ -204,9 +220,13 @@ def _check_files(
 
 
 def _check_frame(frame: pl.LazyFrame) -> _Check:
-    blank = pl.all_horizontal(pl.all().is_null()).sum()
+    nulls, last = pl.all_horizontal(pl.all().is_null()).sum(), pl.last().is_null().sum()
     try:
-        row = frame.select(pl.len().alias("rows"), blank.alias("blank")).collect(engine="streaming").row(0)
+        row = (
+            frame.select(pl.len().alias("rows"), nulls.alias("nulls"), last.alias("last"))
+            .collect(engine="streaming")
+            .row(0)
+        )
     except (pl.exceptions.PolarsError, OSError) as error:
         return _Check(error=first_line(error))
     return _Check(*row)

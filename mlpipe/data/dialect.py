@@ -14,6 +14,8 @@ from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 
 #: Records by which the separator and the header are guessed.
 GUESS_RECORDS = 1_000
+#: What a blank line may hold, but for the separator.
+BLANKS = " \t\r\n"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def find_dialect(
         separator=separator,
         quote=quote,
         header=header,
-        skip_lines=skip_rows + _before_rows(lines, records[0][0] - skip_rows if header else 0, comment),
+        skip_lines=skip_rows + _before_rows(lines, records[0][0] - skip_rows if header else 0, separator, comment),
         null_values=tuple(null_values),
         decimal_comma=decimal_comma,
         encoding=encoding,
@@ -170,10 +172,11 @@ def _refuse_other_start(name: str, records: Sequence[Record], width: int, header
         )
 
 
-def _before_rows(lines: Sequence[str], start: int, comment: str | None) -> int:
+def _before_rows(lines: Sequence[str], start: int, separator: str, comment: str | None) -> int:
     """Where the rows begin: Polars counts the columns in the first line that it is given, be it blank."""
-    rows = (i for i in range(start, len(lines)) if lines[i].strip() and not (comment and lines[i].startswith(comment)))
-    return next(rows, start)
+    blanks = BLANKS.replace(separator, "")
+    left_out = (not line.strip(blanks) or bool(comment and line.startswith(comment)) for line in lines[start:])
+    return next((i for i, is_left_out in enumerate(left_out, start) if not is_left_out), start)
 
 
 def _comment_mark(row: Sequence[str]) -> str | None:

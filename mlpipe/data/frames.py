@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from mlpipe.data.split import check_seed
 from mlpipe.errors import ConfigError, DataError, how_many
+from mlpipe.features.frame import from_pandas
 
 
 def as_polars(X: Any) -> pl.DataFrame:
@@ -30,8 +31,7 @@ def as_polars(X: Any) -> pl.DataFrame:
         if not named.columns.is_unique:
             twice = named.columns[named.columns.duplicated()][0]
             raise DataError(f"X has two columns called {twice!r}; each needs a name of its own.")
-        frame: pl.DataFrame = pl.from_pandas(named)
-        return frame
+        return from_pandas(named)
     if hasattr(X, "toarray"):  # of SciPy
         raise DataError("X is a sparse matrix; its columns are read as a dense one: give `X.toarray()`.")
     values = np.asarray(X)

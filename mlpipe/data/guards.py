@@ -14,13 +14,14 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import polars.selectors as cs
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlpipe.data.kinds import identifier_reason
 from mlpipe.data.partition import codes
 from mlpipe.data.profile import profile_table
 from mlpipe.features.sample import folds, sample_rows
-from mlpipe.features.typed import category, number, seconds, timestamp
+from mlpipe.features.typed import category, effective_kind, number, seconds, timestamp, typed
 from mlpipe.schema import Column, Kind, Schema, TaskKind
 
 #: Values looked at in all: columns times sampled rows.
@@ -68,12 +69,15 @@ def identifier_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> l
         column.name
         for column in schema.features
         if (dtypes[column.name].is_integer() or dtypes[column.name] == pl.String)
-        and column.kind is not Kind.TEXT
+        and column.kind not in (Kind.TEXT, Kind.DATE, Kind.DATETIME, Kind.DURATION)
         and sample[column.name].n_unique() > 0.5 * sample.height
     ]
     if not suspects:
         return []
-    table = pl.concat([frame.select(suspects) for frame in frames.values()], how="vertical_relaxed")
+    # Another file may hold other types; these have none in common with a number.
+    words = cs.categorical() | cs.enum() | cs.time()
+    parts = [frame.select(suspects).cast({words: pl.String}) for frame in frames.values()]
+    table = pl.concat(parts, how="vertical_relaxed")
     warnings = []
     for name, profile in profile_table(table.lazy()).items():
         reason = identifier_reason(name, profile)
@@ -110,15 +114,25 @@ def leak_warnings(schema: Schema, train: pl.DataFrame) -> list[str]:
 
 def duplicate_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> list[str]:
     """Rows of the other parts whose features are the same as those of a training row."""
-    names = [column.name for column in schema.features]
-    train = frames["train"].select(names)
-    known = train.hash_rows(seed=0).unique()
+    # What has one type everywhere is the same if it is written the same; the rest, if it is read the same.
+    types = [frame.schema for frame in frames.values()]
+    differ = {column.name for column in schema.features if len({dtypes[column.name] for dtypes in types}) > 1}
+
+    def hashes(frame: pl.DataFrame) -> pl.Series:
+        dtypes = frame.schema
+        values = [
+            _read(column, dtypes[column.name]) if column.name in differ else pl.col(column.name)
+            for column in schema.features
+        ]
+        return frame.select(values).hash_rows(seed=0)
+
+    known = hashes(frames["train"]).unique()
     warnings = []
     for part, frame in frames.items():
         if part == "train" or not frame.height:
             continue
-        sample = frame[sample_rows(frame.height, DUPLICATE_ROWS)].select(names).cast(train.schema, strict=False)
-        count = int(sample.hash_rows(seed=0).is_in(known.implode()).sum())
+        sample = frame[sample_rows(frame.height, DUPLICATE_ROWS)]
+        count = int(hashes(sample).is_in(known.implode()).sum())
         share = count / sample.height
         if share >= FEW_DUPLICATES:
             warnings.append(
@@ -126,6 +140,18 @@ def duplicate_warnings(schema: Schema, frames: Mapping[str, pl.DataFrame]) -> li
                 "features as a training row; if they come from one source, split by `data.group`."
             )
     return warnings
+
+
+def _read(column: Column, dtype: pl.DataType) -> pl.Expr:
+    """A feature in the form in which it is the same, whichever type a file gives it."""
+    value, made = typed(column, dtype)
+    match effective_kind(column):
+        case Kind.NUMERIC:
+            return number(value, made)
+        case Kind.CATEGORICAL:
+            return category(value, made)
+        case _:
+            return value
 
 
 def _target(sample: pl.DataFrame, name: str, kind: TaskKind) -> Floats:
@@ -231,7 +257,8 @@ def _sum_warning(
     y = (target - target.mean()) / spread
     fit = folds(len(y), 2) == 0
     weights = np.linalg.lstsq(x[fit], y[fit], rcond=None)[0]
-    if 1 - float(np.var(y[~fit] - x[~fit] @ weights)) / float(np.var(y[~fit])) < ADDS_UP:
+    outside = float(np.var(y[~fit]))  # 0 where all that differ are among the rows of the fit
+    if not outside or 1 - float(np.var(y[~fit] - x[~fit] @ weights)) / outside < ADDS_UP:
         return []
     share = np.abs(weights) / np.abs(weights).max()
     parts = [name for name, s in zip(names, share, strict=True) if s > 0.01]

@@ -10,7 +10,7 @@ import gzip
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -152,6 +152,17 @@ def read_all(source: Source) -> bytes:
             return file.read()
     except DAMAGE as error:
         raise damaged(source, error) from error
+
+
+def polars_data(sources: Sequence[Source]) -> list[bytes] | list[Path | str]:
+    """What Polars scans files from: all by their paths and URLs, or all from memory.
+
+    Raises:
+        DataError: One has to be read into memory and cannot be; see `read_all`.
+    """
+    if all(not isinstance(source.data, bytes) for source in sources):
+        return [source.data for source in sources if not isinstance(source.data, bytes)]
+    return [read_all(source) for source in sources]
 
 
 def _start(source: Source) -> bytes:

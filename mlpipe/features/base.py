@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_feature_names_in, check_is_fitted, validate_data
 
+from mlpipe.features.frame import from_pandas
 from mlpipe.features.typed import refuse_nested
 
 #: What a fitted column is: plain JSON values.
@@ -163,7 +164,7 @@ class ColumnTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc] 
             X = X.collect()
         if isinstance(X, pl.DataFrame) or hasattr(X, "columns"):
             validate_data(self, X, reset=reset, skip_check_array=True)
-            return X if isinstance(X, pl.DataFrame) else pl.from_pandas(X)
+            return X if isinstance(X, pl.DataFrame) else from_pandas(X)
         dtype = np.float64 if self.numbers_only else None
         array = validate_data(self, X, reset=reset, dtype=dtype, ensure_all_finite=False)
         names = list(getattr(self, "feature_names_in_", [f"x{index}" for index in range(array.shape[1])]))

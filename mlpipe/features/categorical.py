@@ -196,8 +196,11 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
         if coded is None:
             return find_all(values)
         first, codes = coded
-        # The next block of rows has the same codes, or most of them.
-        known_first, table = tables.get(values.dtype, (first, np.zeros(0, dtype=np.int32)))
+        # The next block of rows has the same codes, or most of them. Those of a Categorical may stand for other words
+        # there: Polars gives them out anew once the last column that had them is gone.
+        lasting = not isinstance(values.dtype, pl.Categorical)
+        unknown = first, np.zeros(0, dtype=np.int32)
+        known_first, table = tables.get(values.dtype, unknown) if lasting else unknown
         if known_first != first:
             table = np.zeros(0, dtype=np.int32)
         table = np.concatenate((table, np.zeros(max(0, int(codes.max()) + 1 - len(table)), dtype=np.int32)))
@@ -210,7 +213,8 @@ def vocabulary_ids(vocabulary: Sequence[str], dtype: pl.DataType) -> Callable[[p
             new = last[last >= 0]
             table[codes[new]] = find_all(values.gather(new)).to_numpy()
             found = table.take(codes)
-        tables[values.dtype] = first, table
+        if lasting:
+            tables[values.dtype] = first, table
         return pl.Series(values.name, found)
 
     return lookup

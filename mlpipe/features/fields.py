@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -20,6 +20,8 @@ from mlpipe.features.typed import LARGEST_EXACT_INT, boolean, effective_kind, ti
 from mlpipe.schema import Column, Kind
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*([eE][+-]?\d+)?|\.\d+([eE][+-]?\d+)?|nan|inf|infinity)", re.IGNORECASE)
+#: Longer ones are beyond what Int128 holds, and Python reads no whole number of more than some thousand digits.
+_MOST_DIGITS = 40
 _CLOCK = re.compile(r"-?(\d+:)?\d+:\d+(\.\d+)?")
 _EXPECTED = {
     Kind.NUMERIC: "a number",
@@ -73,8 +75,11 @@ def _number(column: Column, index: int, value: Any) -> int | float | None:
             return None
         if not _NUMBER.fullmatch(stripped):
             _refuse(column, index, value)
-        value = int(stripped) if re.fullmatch(r"[+-]?\d+", stripped) else float(stripped)
-    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        digits = len(stripped) <= _MOST_DIGITS and re.fullmatch(r"[+-]?\d+", stripped)
+        value = int(stripped) if digits else float(stripped)
+    # Truth values are numbers only where the training table had them.
+    odd = isinstance(value, bool) and column.dtype != "Boolean"
+    if odd or not isinstance(value, Real | Decimal):
         _refuse(column, index, value)
     if isinstance(value, Integral):
         whole = int(value)
@@ -88,6 +93,8 @@ def _durations(column: Column, values: list[Any]) -> pl.Series:
     for index, value in enumerate(values):
         if isinstance(value, timedelta):
             read.append(repr(value / timedelta(seconds=1)))
+        elif isinstance(value, time):
+            read.append(value.isoformat())
         elif isinstance(value, str) and _CLOCK.fullmatch(value.strip()):
             read.append(value)
         else:
@@ -126,7 +133,7 @@ def _word(column: Column, index: int, value: Any) -> str | None:
     if isinstance(value, Real | Decimal):
         real = float(value)
         return str(pl.Series([real]).cast(pl.String).item()) if math.isfinite(real) else None
-    if isinstance(value, date | datetime):
+    if isinstance(value, date | datetime | time):
         return value.isoformat()
     return _refuse(column, index, value)
 

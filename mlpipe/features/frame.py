@@ -17,6 +17,9 @@ from mlpipe.features.fields import read_field
 from mlpipe.features.typed import effective_kind, number, typed
 from mlpipe.schema import Column, Kind, Role, Schema
 
+#: What PyArrow raises for values of which it cannot make one column, as Python's own errors.
+_NO_ARROW = (TypeError, ValueError, NotImplementedError, OverflowError)
+
 
 def as_frame(rows: Any, schema: Schema, *, target: bool = False) -> pl.DataFrame:
     """Rows as a frame with the schema's feature columns, and its identifier columns as far as they are there.
@@ -53,6 +56,27 @@ def as_frame(rows: Any, schema: Schema, *, target: bool = False) -> pl.DataFrame
     columns = [read_field(column, _values(rows, column.name)) for column in needed]
     columns += [_identifier(column.name, [row.get(column.name) for row in rows]) for column in carried]
     return pl.DataFrame(columns)
+
+
+def from_pandas(table: Any) -> pl.DataFrame:
+    """A pandas frame as a Polars frame; a column of values of several types has one that holds them all, mostly text.
+
+    Args:
+        table: Its columns have different names.
+
+    Raises:
+        InputError: No type holds all values of a column; the sentence names it.
+
+    Examples:
+        >>> import pandas as pd
+        >>> from_pandas(pd.DataFrame({"size": [38, "M", None]}))["size"].to_list()
+        ['38', 'M', None]
+    """
+    try:
+        frame: pl.DataFrame = pl.from_pandas(table)
+    except _NO_ARROW:
+        frame = pl.DataFrame([_from_pandas_column(str(name), table[name]) for name in table.columns])
+    return frame
 
 
 def count_unreadable(frame: pl.DataFrame, schema: Schema) -> dict[str, int]:
@@ -111,7 +135,27 @@ def _from_frame(rows: Any, needed: Sequence[Column], schema: Schema) -> pl.DataF
     for name in names:
         if present[name] > 1:  # pandas alone allows it
             raise InputError(f"There are {present[name]} columns {name!r} in the table.", field=name)
-    return rows.select(names) if isinstance(rows, pl.DataFrame) else pl.from_pandas(rows[names])
+    return rows.select(names) if isinstance(rows, pl.DataFrame) else from_pandas(rows[names])
+
+
+def _from_pandas_column(name: str, column: Any) -> pl.Series:
+    try:
+        return pl.Series(name, pl.from_pandas(column))
+    except _NO_ARROW:
+        there = column.notna()
+    values = column.astype(object).where(there, None).tolist()
+    try:
+        made = pl.Series(name, values, strict=False)
+    except (*_NO_ARROW, pl.exceptions.PolarsError):
+        made = pl.Series(name, [None] * len(values))
+    # Polars makes null of a value that is not of the type that it found.
+    if made.null_count() > len(values) - there.sum():
+        types = ", ".join(sorted({type(value).__name__ for value in values if value is not None}))
+        raise InputError(
+            f"Column {name!r} holds values for which there is no one type ({types}); make them all text or numbers.",
+            field=name,
+        )
+    return made
 
 
 def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:

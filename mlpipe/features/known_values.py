@@ -164,7 +164,8 @@ def _unseen(vocabulary: Sequence[str]) -> str:
 
 def _is_whole(word: str) -> bool:
     """Whether a category is the canonical text of a whole number, which JSON may have as such."""
-    return word.removeprefix("-").isdecimal() and str(int(word)) == word
+    # Python reads no whole number of more than some thousand digits; a JSON number of so many is looked up in full.
+    return len(word) <= LONGEST_KEPT and word.removeprefix("-").isdecimal() and str(int(word)) == word
 
 
 def _is_word(value: object) -> bool:

@@ -16,6 +16,7 @@ of this package: no `/` between a Polars expression and a number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -39,6 +40,8 @@ TRUE_WORDS = ("true", "t", "yes", "y", "on", "1")
 FALSE_WORDS = ("false", "f", "no", "n", "off", "0")
 
 _WORDS = (pl.String, pl.Categorical, pl.Enum)
+_DATETIME = re.compile(r"Datetime\(time_unit='(?P<unit>..)', time_zone=(?:None|'(?P<zone>.+)')\)")
+_TIMES = ("Datetime(", "Time")
 _NESTED = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary)
 
 
@@ -46,7 +49,7 @@ def typed(column: Column, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
     """What the transformer of a column reads, and its type.
 
     Numbers and categories are left to their transformers, which know how they were trained; times need the
-    column's format and zone, so that they are read here.
+    column's format and zone, so that they are read here. So is text where the training table had times.
 
     Args:
         column: The column, from the schema.
@@ -63,7 +66,12 @@ def typed(column: Column, dtype: pl.DataType) -> tuple[pl.Expr, pl.DataType]:
         case Kind.DATE | Kind.DATETIME:
             return timestamp(expression, dtype, column), pl.Datetime("us", column.time_zone)
         case Kind.DURATION:
+            if column.dtype == "Time" and isinstance(dtype, _WORDS):
+                # A time of day has no seconds rather than no hours.
+                expression = expression.cast(pl.String).str.strip_chars().str.replace(r"^\d+:\d+$", "${0}:00")
             return seconds(expression, dtype, column.name), pl.Float64()
+        case Kind.CATEGORICAL | Kind.TEXT if isinstance(dtype, _WORDS) and column.dtype.startswith(_TIMES):
+            return _rewritten(expression, column.dtype), pl.String()
         case Kind.BOOLEAN:
             return boolean(expression, dtype), pl.String()
         case Kind.TEXT:
@@ -174,6 +182,22 @@ def category(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if dtype.is_float() or dtype.is_decimal():
         return _number_text(expression.cast(pl.Float64))
     return expression.cast(pl.String)
+
+
+def _rewritten(expression: pl.Expr, trained: str) -> pl.Expr:
+    """Text of times, as Polars writes those of the type that the categories were learnt from; other text as it is."""
+    found = _DATETIME.fullmatch(trained)
+
+    def rewrite(values: pl.Series) -> pl.Series:
+        if found is None:
+            clock = pl.col("v").str.strip_chars().str
+            forms = [clock.to_time(written, strict=False) for written in ("%H:%M:%S%.f", "%H:%M")]
+            read = values.to_frame("v").select(pl.coalesce(forms)).to_series()
+        else:
+            read = parse_times(values, None, found["zone"]).dt.cast_time_unit(found["unit"])  # type: ignore[arg-type]
+        return read.cast(pl.String).fill_null(values)
+
+    return expression.cast(pl.String).map_batches(rewrite, return_dtype=pl.String, is_elementwise=True)
 
 
 def boolean(expression: pl.Expr, dtype: pl.DataType) -> pl.Expr:

@@ -104,6 +104,31 @@ def test_with_remarks_between_the_rows(
         assert_frame_equal(scan(path, options).collect(), as_read(frame))
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    frame=tables(),
+    separator=st.sampled_from(",;\t|"),
+    line_end=st.sampled_from(["\n", "\r\n"]),
+    before=st.lists(st.sampled_from(["", "blank", "nulls", "nulls blank", "blank blank nulls"]), max_size=12),
+)
+def test_blank_lines_are_left_out_and_rows_of_nulls_are_not(
+    frame: pl.DataFrame, separator: str, line_end: str, before: list[str]
+) -> None:
+    nulls = frame.clear(n=1)
+    written, rows = frame.head(0).write_csv(separator=separator, line_terminator=line_end), []
+    for i in range(frame.height):
+        for line in (before[i] if i < len(before) else "").split():
+            rows += [nulls] if line == "nulls" else []
+            written += (separator * (frame.width - 1) if line == "nulls" else "") + line_end
+        rows.append(frame[i : i + 1])
+        written += rows[-1].write_csv(separator=separator, include_header=False, line_terminator=line_end)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.data"
+        path.write_text(written, encoding="utf8", newline="")
+        options = ReadOptions(separator=separator, header=True, decimal_comma=False)
+        assert_frame_equal(scan(path, options).collect(), as_read(pl.concat(rows)))
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(frame=tables(WORD, least_rows=4), separator=st.sampled_from(",;\t|"), blank=st.booleans())
 def test_with_everything_detected(frame: pl.DataFrame, separator: str, blank: bool) -> None:

@@ -21,6 +21,13 @@ def test_an_array_has_numbered_columns() -> None:
     assert as_polars([[1, 2], [3, 4]]).columns == ["x0", "x1"]
 
 
+def test_pandas_columns_of_several_types_are_text() -> None:
+    frame = as_polars(pd.DataFrame({0: [38, "M", None], "n": [1, 2, 3]}))
+    assert frame.to_dict(as_series=False) == {"0": ["38", "M", None], "n": [1, 2, 3]}
+    with pytest.raises(DataError, match="Column 'n' holds values for which there is no one type"):
+        as_polars(pd.DataFrame({"n": [2**200, 1]}))
+
+
 @pytest.mark.parametrize(
     ("y", "name"),
     [

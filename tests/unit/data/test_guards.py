@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from mlpipe.data.guards import duplicate_warnings, find_warnings, identifier_warnings, leak_warnings
 from mlpipe.data.infer import infer_schema
+from mlpipe.features.sample import folds
 
 N = 1_500
 RANDOM = np.random.default_rng(0)
@@ -77,6 +80,14 @@ def test_columns_that_add_up_to_the_target() -> None:
     assert leaks(casual + registered + RANDOM.normal(0, 10, N), {"casual": casual, "registered": registered}) == []
 
 
+def test_a_target_that_is_nearly_always_the_same_adds_up_to_nothing() -> None:
+    # The rows that differ are among those that the sum is fitted on: on the others the target has no variance.
+    target = np.zeros(256)
+    target[np.flatnonzero(folds(256, 2) == 0)[:2]] = 120.5, 80.0
+    frame = pl.DataFrame({name: column[:256] for name, column in NOISE.items()} | {"y": target})
+    assert leak_warnings(infer_schema(frame, "y", task="regression"), frame) == []
+
+
 def test_multilabel_targets_are_looked_at_one_by_one() -> None:
     frame = pl.DataFrame(NOISE | {"copy": BINARY * 2.0, "a": BINARY, "b": RANDOM.integers(0, 2, N)})
     found = leak_warnings(infer_schema(frame, ["a", "b"]), frame)
@@ -115,6 +126,39 @@ def test_duplicates_across_the_split() -> None:
         "50 of 550 test rows (9.1%) have the same features as a training row; if they come from one source, "
         "split by `data.group`."
     )
+
+
+NUMBERS = pl.Series("x", [3 * i + 1 for i in range(N)])
+WORDS = pl.Series("x", [f"w{i % 5}" for i in range(N)])
+TIMES = pl.Series("x", [datetime(2024, 1, 1) + timedelta(minutes=37 * i) for i in range(N)])  # noqa: DTZ001
+FORMS = {
+    "numeric": [
+        NUMBERS,
+        NUMBERS.cast(pl.String),
+        NUMBERS.cast(pl.Float64),
+        NUMBERS.cast(pl.Decimal(20, 3)),
+        NUMBERS.cast(pl.String).cast(pl.Categorical),
+        NUMBERS.cast(pl.String).cast(pl.Enum(NUMBERS.cast(pl.String))),
+    ],
+    "categorical": [WORDS, WORDS.cast(pl.Categorical), WORDS.cast(pl.Enum([f"w{i}" for i in range(9)]))],
+    "datetime": [TIMES, TIMES.dt.to_string("iso"), TIMES.dt.cast_time_unit("ms"), TIMES.dt.replace_time_zone("UTC")],
+    "boolean": [NUMBERS % 2 == 1, (NUMBERS % 2).cast(pl.Int8), (NUMBERS % 2 == 1).cast(pl.String)],
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "first", "second"),
+    [(kind, *pair) for kind, forms in FORMS.items() for pair in product(forms, forms)],
+    ids=lambda value: value if isinstance(value, str) else str(value.dtype)[:12],
+)
+def test_files_that_give_a_column_other_types_are_compared_by_what_is_read(
+    kind: str, first: pl.Series, second: pl.Series
+) -> None:
+    rest = {"n": NOISE["n0"], "y": BINARY}
+    train, test = pl.DataFrame({"x": first, **rest}), pl.DataFrame({"x": second, **rest})
+    schema = infer_schema(train, "y", columns={"x": kind})
+    found = find_warnings(schema, {"train": train, "validation": train[:0], "test": test})
+    assert f"{N:,} of {N:,} test rows (100.0%) have the same features" in found[-1]
 
 
 def test_all_of_them() -> None:

@@ -136,6 +136,47 @@ class TestText:
         frame = read(write(tmp_path, text), **options)
         assert_frame_equal(frame, pl.DataFrame({"a": [1, 3], "b": [2, 4]}))
 
+    @pytest.mark.parametrize(
+        ("text", "options"),
+        [
+            ("a,b\n1,2\n,\nNA,\n3,4\n", {}),
+            ("a,b\n1,2\n\n,\n  \nNA,\n\n3,4\n\n", {}),
+            ("a,b\r\n1,2\r\n,\r\n\r\n,\r\n3,4\r\n\r\n", {}),
+            ("a\tb\n1\t2\n\n\t\n\t\n3\t4\n", {}),
+            ("# made by hand\na,b\n1,2\n# \n,\n\n,\n3,4\n", {"comment": "#"}),
+        ],
+    )
+    def test_rows_of_missing_values_are_rows(self, tmp_path: Path, text: str, options: dict[str, object]) -> None:
+        expected = pl.DataFrame({"a": [1, None, None, 3], "b": [2, None, None, 4]})
+        path = write(tmp_path, text)
+        assert_frame_equal(read(path, **options), expected)
+        assert_frame_equal(scan(path, ReadOptions(**options)).collect(), expected)  # type: ignore[arg-type]
+
+    def test_blank_lines_within_quotes_are_no_rows(self, tmp_path: Path) -> None:
+        frame = read(write(tmp_path, 'a,b\n,\n"x\n\ny",1\n\n,\n"z ""\n\n""",2\n'))
+        assert frame.rows() == [(None, None), ("x\n\ny", 1), (None, None), ('z "\n\n"', 2)]
+
+    def test_rows_and_blank_lines_that_cannot_be_told_apart_are_refused(self, tmp_path: Path) -> None:
+        path = write(tmp_path, 'a,b\n1,x\n,\n\n2,"w\n#"\n3,y\n')  # what looks like a remark ends a quoted field
+        with pytest.raises(
+            DataError, match=r"table\.csv has blank lines, rows of nothing but missing .* blank lines out"
+        ):
+            read(path, comment="#")
+
+    @pytest.mark.parametrize("first", ["1,x,y\n", "1,x,\n", '1,"x\n,",y\n'])
+    @pytest.mark.parametrize("late", ["", "2,,\n", '3,"a\n\nb",\n', "\n"])
+    def test_a_row_that_is_too_short_is_refused_wherever_it_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, late: str
+    ) -> None:
+        monkeypatch.setattr(sources, "SAMPLE_BYTES", 100)
+        text = "a,b,c\n" + first * 50 + late
+        line = text.count("\n") + 1
+        for load in (reading.read, scan):
+            path = write(tmp_path, text + "1,x\n" + first)
+            with pytest.raises(DataError, match=rf"table\.csv: line {line} has 2 fields, but there are 3 columns"):
+                load(path)
+        assert read(write(tmp_path, text + first)).height == 51 + (late not in {"", "\n"})
+
     def test_nothing_but_separators(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"table\.tsv has a header but no rows"):
             read(write(tmp_path, "a\tb\n\t\n\t\n", "table.tsv"))

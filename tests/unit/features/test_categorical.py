@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlpipe.features import categorical
 from mlpipe.features.categorical import CategoryEncoder, HashEncoder, text_hashes
@@ -35,6 +38,12 @@ def test_only_the_most_frequent_get_an_id_and_ties_go_by_text() -> None:
     encoder = fitted(["z", "z", "b", "a", "c"], max_categories=2)
     assert encoder.columns_["x"]["vocabulary"] == ["a", "z"]
     assert encoder.columns_["x"]["distinct"] == 4
+
+
+def test_pandas_columns_of_several_types() -> None:
+    assert ids(fitted(["38", "M"]), ["38", "M", None]) == [3, 4, 1]
+    made = fitted(["38", "M"]).transform(pd.DataFrame({"x": pd.Series([38, "M", None], dtype=object)}))
+    assert made.ravel().tolist() == [3, 4, 1]
 
 
 def test_an_enum_keeps_its_order() -> None:
@@ -106,6 +115,18 @@ def test_blocks_of_rows_share_what_was_looked_up(monkeypatch: pytest.MonkeyPatch
     lookup = categorical.vocabulary_ids(["a", "b", "c"], dtype)
     blocks = [lookup(values[start : start + 3]).to_list() for start in (0, 3, 6, 0)]
     assert blocks == [[4, 1, 3], [4, 2, 3], [5, 1, 2], [4, 1, 3]]
+
+
+@given(blocks=st.lists(st.lists(st.sampled_from(["a", "b", "c", "zebra", None]), min_size=1), max_size=5))
+def test_codes_that_were_given_out_anew_are_looked_up_anew(blocks: list[list[str | None]]) -> None:
+    # No column of these categories outlives its block, so that the next one's codes start from 0 again.
+    dtype = pl.Categorical(pl.Categories("codes given out anew"))
+    lookup = categorical.vocabulary_ids(["a", "b", "c"], dtype)
+    expected = {"a": 3, "b": 4, "c": 5, "zebra": 2, None: 1}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(categorical, "FEW_ROWS", 0)
+        for block in blocks:
+            assert lookup(pl.Series(block, dtype=dtype)).to_list() == [expected[word] for word in block]
 
 
 def test_blocks_of_whole_numbers_in_other_ranges_share_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

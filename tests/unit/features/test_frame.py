@@ -10,9 +10,12 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from mlpipe.errors import InputError
-from mlpipe.features.frame import as_frame, count_unreadable
+from mlpipe.features.frame import as_frame, count_unreadable, from_pandas
 from mlpipe.features.preprocessor import Preprocessor
 from mlpipe.schema import Column, Kind, Role, Schema, Task, TaskKind
 
@@ -179,6 +182,12 @@ def test_huge_integers_are_exact_beside_fractions() -> None:
     assert together.missing[:, 0].tolist() == [False, False, False, True, True]
 
 
+@pytest.mark.parametrize("name", ["age", "stay"])
+def test_text_of_more_digits_than_python_reads_is_beyond_every_range(preprocessor: Preprocessor, name: str) -> None:
+    assert arrays(preprocessor, {**ROW, name: "1" * 5_000}) == arrays(preprocessor, {**ROW, name: 10**400})
+    assert arrays(preprocessor, {**ROW, name: "0" * 5_000 + "31"}) == arrays(preprocessor, {**ROW, name: 31})
+
+
 @pytest.mark.parametrize("value", ["inf", float("nan"), float("-inf")])
 def test_what_is_not_finite_is_null_beside_huge_integers(value: object) -> None:
     schema = Schema((Column("n", Kind.NUMERIC, dtype="Int64"),), Task(TaskKind.REGRESSION, ("pay",)))
@@ -208,3 +217,47 @@ def test_a_column_that_is_there_twice_is_refused() -> None:
         as_frame(pd.concat([frame, frame[["job"]]], axis=1), SCHEMA)
     assert caught.value.field == "job"
     as_frame(pd.concat([frame, frame[["pay"]]], axis=1), SCHEMA)  # no feature
+
+
+mixed = st.none() | st.integers(-(2**70), 2**70) | st.floats(-1e9, 1e9) | st.text("abc", min_size=1) | st.booleans()
+
+
+@given(values=st.lists(mixed, max_size=8))
+def test_pandas_columns_of_several_types_hold_what_the_lists_do(values: list[Any]) -> None:
+    table = pd.DataFrame({"v": pd.Series(values, dtype=object), "n": range(len(values))})
+    made = from_pandas(table)
+    assert made["v"].is_null().to_list() == [value is None for value in values]
+    assert made["n"].to_list() == list(range(len(values)))
+    if any(isinstance(value, str) for value in values):
+        texts = ["true" if value is True else "false" if value is False else value for value in values]
+        assert [
+            text if isinstance(value, str | bool | None) else type(value)(text)
+            for text, value in zip(made["v"], values, strict=True)
+        ] == texts
+
+
+@pytest.mark.parametrize("column", [pd.Categorical([1, "a", None]), pd.arrays.SparseArray([0, 1, 0])], ids=type)
+def test_what_pyarrow_has_no_type_for_is_read_value_by_value(column: Any) -> None:
+    values = pd.Series(column).astype(object)
+    expected = pl.Series("v", values.where(values.notna(), None).tolist(), strict=False)
+    assert_frame_equal(from_pandas(pd.DataFrame({"v": column})), expected.to_frame())
+
+
+@pytest.mark.parametrize(
+    ("values", "types"),
+    [([2**200, 1, None], "int"), ([datetime(2024, 1, 1), date(2024, 1, 1), "x"], "date, datetime, str")],
+)
+def test_a_pandas_column_of_no_type_is_named(values: list[object], types: str) -> None:
+    frame = TRAIN.to_pandas().assign(job=pd.Series(values, dtype=object))
+    with pytest.raises(
+        InputError, match=rf"^Column 'job' holds values for which there is no one type \({types}\)"
+    ) as caught:
+        as_frame(frame, SCHEMA)
+    assert caught.value.field == "job"
+
+
+def test_sizes_as_numbers_and_words_are_predicted_as_their_text_is(preprocessor: Preprocessor) -> None:
+    frame = TRAIN.to_pandas()
+    assert arrays(preprocessor, frame.assign(job=pd.Series(["clerk", 3, None], dtype=object))) == arrays(
+        preprocessor, TRAIN
+    )
