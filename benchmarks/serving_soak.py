@@ -2,6 +2,7 @@
 
     python benchmarks/serving_soak.py --bundle B --data flights.parquet [--backend torch] [--seconds 600]
                                       [--overload 5] [--overload-seconds 30] [--workers 1] [--api-servers 1]
+                                      [--overload-only]
 
 The load comes from `openloop.c`, which is compiled first (`apt install gcc`): one thread on the same machine, one row
 a request, each measured from the time at which it was due.
@@ -12,12 +13,13 @@ higher of the two. The queue holds more than those, so that nothing is refused. 
 - requests are due at 60 % of it, whether or not earlier ones were answered, over 256 connections: errors, waiting
   times, and the memory of each process (its resident pages, also those that it has in common with others) with the
   slope of a line through the last three quarters;
-- requests are due at five times the capacity, over 2,000 connections. How many are answered by a prediction within the
-  time, how many are refused (503), how many find every connection waiting and so are not sent (the server does not
-  read those that it has just refused), whether health answers, and how many of the machine's cores the sender takes for
-  itself: what it takes, the server has not.
+- requests are due at five times the capacity, over 2,000 connections. The capacity is measured anew right before and
+  right after, since a machine that is shared has more to give at one time than at another; shares are of the mean. How
+  many are answered by a prediction within the time, how many are refused (503), how many find every connection waiting
+  and so are not sent (the server does not read those that it has just refused), whether health answers, and how many of
+  the machine's cores the sender takes for itself: what it takes, the server has not.
 
-Writes results/serving_soak.{json,md}.
+Writes results/serving_soak.{json,md}; with `--overload-only` the soak that is there stays.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import contextlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -54,6 +57,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=600, help="at 60 %% (default: %(default)g)")
     parser.add_argument("--overload", type=float, default=5, help="times the capacity (default: %(default)g)")
     parser.add_argument("--overload-seconds", type=float, default=30, help="(default: %(default)g)")
+    parser.add_argument("--overload-only", action="store_true", help="keep the soak that was measured before")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--api-servers", type=int, default=1)
     parser.add_argument("--results", type=Path, default=HERE / "results")
@@ -80,12 +84,15 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     with running(mlpipe(args.bundle, args.backend, options)) as port:
         sender = Sender(folder / "openloop", port, bodies)
         sender(0, 3, CAPACITY_CONNECTIONS[0])  # the first requests find cold caches
-        found = [sender(0, 15, connections) for connections in CAPACITY_CONNECTIONS]
-        capacity = max(one["answered"] / one["seconds"] for one in found)
-        print(f"capacity {capacity:,.0f}/s of {found}", flush=True)
-        soaked = soak(sender, SHARE * capacity, args.seconds)
-        print(f"soak {soaked}", flush=True)
-        overloaded = overload(sender, args.overload * capacity, args.overload_seconds)
+        if args.overload_only:
+            known = json.loads((args.results / "serving_soak.json").read_text(encoding="utf-8"))
+            capacity, soaked = known["capacity"], known["soak"]
+        else:
+            capacity = measure_capacity(sender)
+            print(f"capacity {capacity:,.0f}/s", flush=True)
+            soaked = soak(sender, SHARE * capacity, args.seconds)
+            print(f"soak {soaked}", flush=True)
+        overloaded = overload(sender, args.overload, args.overload_seconds)
     return {
         "machine": f"{os.cpu_count()} cores, load generator included",
         "backend": args.backend,
@@ -95,6 +102,12 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "soak": soaked,
         "overload": overloaded,
     }
+
+
+def measure_capacity(sender: Sender) -> float:
+    """Answers a second, if each connection sends as soon as it is answered."""
+    found = [sender(0, 15, connections) for connections in CAPACITY_CONNECTIONS]
+    return max(one["answered"] / one["seconds"] for one in found)
 
 
 @dataclass(frozen=True)
@@ -206,15 +219,18 @@ class Health:
             self.seconds.append(time.perf_counter() - start)
 
 
-def overload(sender: Sender, rate: float, seconds: float) -> dict[str, Any]:
-    """More requests than can be answered."""
-    health = Health(sender.port)
+def overload(sender: Sender, times: float, seconds: float) -> dict[str, Any]:
+    """Several times as many requests as can be answered."""
+    health, before = Health(sender.port), measure_capacity(sender)
     with health.watched():
-        found = sender(rate, seconds, OVERLOAD_CONNECTIONS)
+        found = sender(times * before, seconds, OVERLOAD_CONNECTIONS)
+    capacity = statistics.mean((before, after := measure_capacity(sender)))
+    print(f"capacity {before:,.0f}/s before and {after:,.0f}/s after the overload", flush=True)
     per_second = {name: found[name] / found["seconds"] for name in ("due", "sent", "answered", "refused")}
     return {
         **found,
         **per_second,
+        "capacity": capacity,
         "errors": found["other"] + found["lost"],
         "health": dict(health.statuses),
         "health_p99_ms": float(np.quantile(health.seconds, 0.99)) * 1e3,
@@ -223,7 +239,7 @@ def overload(sender: Sender, rate: float, seconds: float) -> dict[str, Any]:
 
 def table(record: dict[str, Any]) -> str:
     """The results in sentences."""
-    soaked, over, capacity = record["soak"], record["overload"], record["capacity"]
+    soaked, over, capacity = record["soak"], record["overload"], record["overload"]["capacity"]
     health = f"{over['health'].get(200, 0):,} of {sum(over['health'].values()):,} times"
     return (
         f"At {soaked['rate']:,.0f} requests/s, 60 % of what it can do, for {soaked['seconds']:,.0f} s "
