@@ -10,12 +10,13 @@ sends rows of the table one after the other. In each round every server is start
 - 64 connections, one row a request: how many requests it answers;
 - 16 connections, 64 rows a request: how many rows.
 
-With several `--backends` (of a bundle that `mlpipe export --int8` wrote), they are also compared without a server, by
-`serving_backends.py`.
+With several `--backends` (of a bundle that `mlpipe export --int8` wrote) and one worker, they are also compared without
+a server, by `serving_backends.py`.
 
 The stock LitServe (batches of 64, a window of 5 ms) has a model that returns a number without looking at the request;
 the bare ASGI function under uvicorn, which does nothing either, is what HTTP alone costs. All figures are medians over
-the rounds. Writes results/serving.{json,md}; `serving_soak.py` is about hours and about too many requests.
+the rounds. Writes results/serving.{json,md}, with several workers results/serving_workers.{json,md}, in which the
+comparison without a server is left out; `serving_soak.py` is about hours and about too many requests.
 """
 
 from __future__ import annotations
@@ -104,13 +105,14 @@ def measure(args: argparse.Namespace, folder: Path) -> int:
         "seconds": args.seconds,
         "servers": found,
     }
-    if len(args.backends) > 1:
+    name = "serving" if args.workers == 1 else "serving_workers"
+    if len(args.backends) > 1 and args.workers == 1:
         rows = serving_backends.read_rows(args.data)
         record["backends"] = serving_backends.compare(args.bundle, rows, args.backends, rounds=5 * args.rounds)
     args.results.mkdir(parents=True, exist_ok=True)
-    (args.results / "serving.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (args.results / f"{name}.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     text = table(record)
-    (args.results / "serving.md").write_text(text, encoding="utf-8")
+    (args.results / f"{name}.md").write_text(text, encoding="utf-8")
     print(text)
     return 0
 
