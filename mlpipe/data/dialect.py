@@ -132,9 +132,10 @@ def refuse_ragged(name: str, records: Iterable[Record], dialect: Dialect) -> Non
                 hint = f"or is it a remark? `data.read.comment: '{mark}'`"
             else:
                 hint = "a lone quote? `data.read.quote: ''`"
+            there = "is" if expected == 1 else "are"
             raise DataError(
-                f"{name}: line {line} has {how_many(len(row), 'field')}, but there are {how_many(expected, 'column')}; "
-                f"mend it ({hint})."
+                f"{name}: line {line} has {how_many(len(row), 'field')}, but there {there} "
+                f"{how_many(expected, 'column')}; mend it ({hint})."
             )
 
 

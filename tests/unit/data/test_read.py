@@ -326,6 +326,7 @@ class TestRefusals:
             (b"a,^a.*$\n1,2\n", r"the column name '\^a\.\*\$' is a pattern"),
             (b"a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 fields, but there are 2 columns"),
             (b"a,b,c\n1,2,3\n3,4,5\n6,7\n", "line 4 has 2 fields, but there are 3 columns"),
+            (b"model:\nwidth: 8\nx: 1, 2\n", "line 3 has 2 fields, but there is 1 column"),
             (b"Sales of May\na,b,c\n1,2,3\n3,4,5\n", "line 1 has 1 field, but most lines have 3; .*skip_rows: 1"),
             (b"a,b\n1,caf\xe9\n", r"not utf8 text \(byte 0xE9 in line 2\); .*latin-1"),
             ("a,b\n1,2\n".encode("utf-16"), "UTF-16 text; say `data.read.encoding: utf-16`"),
