@@ -11,12 +11,13 @@ import numpy.typing as npt
 import polars as pl
 
 from mlpipe.arrays import Arrays
+from mlpipe.errors import DataError, how_many
 from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.choice import fit_transformers, target_columns
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.target import Target, TargetCodec
 from mlpipe.features.target_mean import TargetMean
-from mlpipe.features.typed import effective_kind, typed
+from mlpipe.features.typed import effective_kind, number, typed
 from mlpipe.schema import Column, Kind, Role, Schema
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,22 @@ def group_codes(frame: pl.DataFrame, schema: Schema) -> npt.NDArray[np.int64] | 
     ranks = frame[column.name].cast(pl.String, strict=False).rank("dense").fill_null(0).cast(pl.Int64).to_numpy()
     codes: npt.NDArray[np.int64] = ranks - ranks.min()
     return codes
+
+
+def row_weights(frame: pl.DataFrame, schema: Schema) -> npt.NDArray[np.float32] | None:
+    """Sample weights, if the schema has such a column.
+
+    Raises:
+        DataError: A weight is null, infinite or negative.
+    """
+    column = schema.with_role(Role.WEIGHT)
+    if column is None:
+        return None
+    weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
+    wrong = weights.null_count() + int((weights < 0).sum())
+    if wrong:
+        raise DataError(f"The weight column {column.name!r} is not 0 or more in {how_many(wrong, 'row')}.")
+    return weights.cast(pl.Float32).to_numpy(writable=True)
 
 
 def _typed(column: Column, frame: pl.DataFrame) -> pl.Series:

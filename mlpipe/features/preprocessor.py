@@ -20,20 +20,19 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from mlpipe.arrays import Arrays
-from mlpipe.errors import DataError, did_you_mean, how_many
+from mlpipe.errors import DataError, did_you_mean
 from mlpipe.features.base import ColumnTransformer
 from mlpipe.features.choice import read_transformer, write_transformer
 from mlpipe.features.compute import BLOCK_ROWS, Selection, compact, compile_selection, to_arrays
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.describe import describe_features
-from mlpipe.features.fitting import fit_columns, group_codes, put_out_of_fold
+from mlpipe.features.fitting import fit_columns, group_codes, put_out_of_fold, row_weights
 from mlpipe.features.neighbor_features import NeighborFeatures, fit_neighbors, wanted
 from mlpipe.features.neighbors import Floats
 from mlpipe.features.sample import sample_rows
 from mlpipe.features.spec import BIN_ROWS, specify, with_bins
 from mlpipe.features.statistics import Statistics
 from mlpipe.features.target import Target, TargetCodec
-from mlpipe.features.typed import number
 from mlpipe.schema import InputSpec, Role, Schema
 
 logger = logging.getLogger(__name__)
@@ -103,7 +102,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
         target, arrays, similar = self._fit(frame)
         if arrays is None:
             arrays = self._training_arrays(frame, target)
-        arrays = replace(arrays, target=target, weight=self._weights(frame))
+        arrays = replace(arrays, target=target, weight=row_weights(frame, self.schema))
         return arrays if self.neighbors_ is None else self.neighbors_.extend(arrays, similar)
 
     def compact(self, types: pl.Schema) -> list[pl.Expr]:
@@ -136,7 +135,7 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             arrays = self.neighbors_.extend(arrays)
         if not with_target:
             return arrays
-        return replace(arrays, target=self.target_.encode(targets), weight=self._weights(targets))
+        return replace(arrays, target=self.target_.encode(targets), weight=row_weights(targets, self.schema))
 
     def get_feature_names_out(self, input_features: object = None) -> npt.NDArray[Any]:
         """Names of the features: the numeric ones, then the categorical ones."""
@@ -286,18 +285,3 @@ class Preprocessor(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sc
             if name not in schema:
                 raise DataError(f"There is no column {name!r} in the table.{did_you_mean(name, schema)}")
         return names
-
-    def _weights(self, frame: pl.DataFrame) -> npt.NDArray[np.float32] | None:
-        """Sample weights, if the schema has such a column.
-
-        Raises:
-            DataError: A weight is null, infinite or negative.
-        """
-        column = self.schema.with_role(Role.WEIGHT)
-        if column is None:
-            return None
-        weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
-        wrong = weights.null_count() + int((weights < 0).sum())
-        if wrong:
-            raise DataError(f"The weight column {column.name!r} is not 0 or more in {how_many(wrong, 'row')}.")
-        return weights.cast(pl.Float32).to_numpy(writable=True)

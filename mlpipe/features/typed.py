@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +195,8 @@ def _rewritten(expression: pl.Expr, trained: str) -> pl.Expr:
             forms = [clock.to_time(written, strict=False) for written in ("%H:%M:%S%.f", "%H:%M")]
             read = values.to_frame("v").select(pl.coalesce(forms)).to_series()
         else:
-            read = parse_times(values, None, found["zone"]).dt.cast_time_unit(found["unit"])  # type: ignore[arg-type]
+            unit: Any = found["unit"]  # one of Polars' three, as the type's text has it
+            read = parse_times(values, None, found["zone"]).dt.cast_time_unit(unit)
         return read.cast(pl.String).fill_null(values)
 
     return expression.cast(pl.String).map_batches(rewrite, return_dtype=pl.String, is_elementwise=True)

@@ -228,7 +228,7 @@ def test_what_is_refused_by_its_bytes_is_what_the_parser_takes_for_a_request(
         for by_bytes in (True, False):
             async with Served(keys=keys, limits=Limits(body=100, body_seconds=0.05)) as served:
                 if not by_bytes:
-                    served.connection.turnstile = Turnstile(served.front, {})  # type: ignore[attr-defined]
+                    served.connection.turnstile = Turnstile(served.front, {})  # type: ignore[attr-defined]  # as above
                 served.asked.full = True
                 heard = await served.say(newline.join([*lines, b"", body]))
                 told.append((without_ids(heard), served.counted))
