@@ -1,4 +1,4 @@
-"""The C library keeps freed memory: a large block comes back without the system's help."""
+"""The C library keeps freed memory: large blocks come back without the system's help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if {keep}:
     assert keep_freed_memory()
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    np.ones(3_000_000)  # 24 MB, freed at once
+    del [np.ones(3_000_000) for _ in range(8)][:]  # 192 MB, freed at once: more than glibc keeps of its own accord
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 print(*[faults() for _ in range(5)])
 """
@@ -32,9 +32,10 @@ def test_freed_memory_is_used_again() -> None:
         return [int(word) for word in out.split()]
 
     kept, anew = faults(True), faults(False)
-    assert max(kept[1:]) < 10, kept  # pages
-    assert kept[0] > max(kept[1:])
-    assert sum(kept) <= sum(anew)
+    # 192 MB are 96 pages where the system gives huge ones, and 46,875 where it does not. The first round is not compared:
+    # how it is served (mapped, or from a heap that grows) differs between the two, and so does the size of its pages.
+    assert max(kept[1:]) < 10, kept
+    assert min(anew[1:]) > 50, anew
 
 
 def test_other_systems_go_without(monkeypatch: pytest.MonkeyPatch) -> None:
