@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
         checks=Checks(unknown=args.unknown, ranges=args.ranges),
         limits=Limits(
             body=int(args.max_body * 2**20),
+            bodies=int(args.max_bodies * 2**20),
             body_seconds=args.body_timeout,
             head_seconds=args.body_timeout,
             deadline=args.deadline,

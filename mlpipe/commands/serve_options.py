@@ -82,6 +82,13 @@ def _limits(parser: argparse.ArgumentParser) -> None:
         help="size of a request's body; else 413 (default: %(default)s)",
     )
     group.add_argument(
+        "--max-bodies",
+        metavar="MIB",
+        type=amount,
+        default=512.0,
+        help="of all bodies that are held at once; else 503 (default: %(default)s)",
+    )
+    group.add_argument(
         "--body-timeout",
         metavar="SECONDS",
         type=amount,

@@ -148,6 +148,7 @@ class ApiProcess:
         while True:
             metrics.QUEUED.set(self.pump.queued)
             metrics.IN_FLIGHT.set(self.pump.held)
+            metrics.BODY_BYTES.set(self.front.bodies.held)
             metrics.READY.set(self.pump.ready and not self.front.draining)
             await asyncio.sleep(_LOOK_SECONDS)
             if os.getppid() != self._supervisor:

@@ -22,7 +22,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from mlpipe.serving.backpressure import Backpressure
 from mlpipe.serving.front import BUSY, Front, Head, Told, sentence
-from mlpipe.serving.headers import CLOSE, JSON, LONGEST_ID, REQUEST_ID
+from mlpipe.serving.headers import CLOSE, JSON, LONGEST_ID, REQUEST_ID, RETRY
+from mlpipe.serving.limits import Body
 from mlpipe.serving.pump import OverloadedError
 from mlpipe.serving.routes import Route, find
 from mlpipe.serving.turnstile import Turnstile
@@ -43,6 +44,7 @@ class Plain:
         route: What its path means.
         slot: The version that answers.
         refusal: What the client is told once the body has gone by; None: the body is read.
+        body: What has come of it.
     """
 
     #: Nobody waits for it.
@@ -51,9 +53,8 @@ class Plain:
         *("body", "disconnected", "future", "head", "keep_alive", "refusal", "response_complete", "route", "slot"),
     )
 
-    def __init__(self, head: Head, route: Route, slot: int, refusal: Told | None) -> None:
-        self.head, self.route, self.slot, self.refusal = head, route, slot, refusal
-        self.body: list[bytes] = []
+    def __init__(self, head: Head, route: Route, slot: int, refusal: Told | None, body: Body) -> None:
+        self.head, self.route, self.slot, self.refusal, self.body = head, route, slot, refusal, body
         self.future: asyncio.Future[Answer] | None = None
         self.keep_alive, self.disconnected, self.response_complete = True, False, False
 
@@ -161,8 +162,9 @@ class Connection(HttpToolsProtocol):
         """A part of a body has come."""
         if self._reading is None:
             super().on_body(body)
-        elif self._reading.refusal is None:
-            self._reading.body.append(body)
+        elif self._reading.refusal is None and not self._reading.body.add(body):
+            self._reading.body.drop()
+            self._reading.refusal = BUSY, (RETRY,)
 
     def on_message_complete(self) -> None:
         """A request has come to its end."""
@@ -177,9 +179,8 @@ class Connection(HttpToolsProtocol):
             return
         kind = plain.route.kind
         assert kind is not None  # of all `routes`
-        body = plain.body[0] if len(plain.body) == 1 else b"".join(plain.body)
         try:
-            plain.future = self.front.pump.put(Question(kind, body, plain.slot, plain.head.request_id))
+            plain.future = self.front.pump.put(Question(kind, plain.body.whole(), plain.slot, plain.head.request_id))
         except OverloadedError as error:  # it has filled while the body came
             self._respond(plain, *self.front.failed(error))
             return
@@ -219,7 +220,7 @@ class Connection(HttpToolsProtocol):
         slot = 0
         if (refusal := self.front.refusal(head)) is None:
             slot, refusal = self.front.slot(route, head), self.front.unread(head)
-        return Plain(head, route, slot, refusal)
+        return Plain(head, route, slot, refusal, Body(self.front.bodies))
 
     def _answered(self, plain: Plain, future: asyncio.Future[Answer]) -> None:
         if future.cancelled():
@@ -247,6 +248,7 @@ class Connection(HttpToolsProtocol):
 
     def _finish(self, plain: Plain, status: int) -> None:
         plain.response_complete = True
+        plain.body.drop()
         self._reading = self._asked = None
         self.front.note(plain.head, plain.route, status, plain.slot)
 

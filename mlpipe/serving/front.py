@@ -26,7 +26,7 @@ from mlpipe.serving.headers import (
     known,
     new_id,
 )
-from mlpipe.serving.limits import BodyError, RateLimiter, read_body
+from mlpipe.serving.limits import Body, BodyError, Budget, RateLimiter, read_body
 from mlpipe.serving.pump import DeadlineError, OverloadedError, Pump, WorkerLostError
 from mlpipe.serving.routes import HEALTH, READY, ROWS, Route, find
 from mlpipe.serving.settings import Settings
@@ -108,6 +108,8 @@ class Front:
         self.versions: tuple[str, ...] = ()
         self._keys = digests(settings.keys)
         self._admin_keys = digests([key for key in (settings.admin_key or "",) if key])
+        #: Of the bodies that this process holds.
+        self.bodies = Budget(settings.limits.bodies // settings.api_servers)
         rate = settings.limits.rate
         self._router = Router(settings.traffic.shares)
         self._limiter = None if rate is None else RateLimiter(rate / settings.api_servers)
@@ -220,16 +222,22 @@ class Front:
 
     async def _ask(self, kind: Kind, slot: int, head: Head, receive: Receive) -> Told:
         """Pass a request to a worker."""
-        body = b""
-        if kind in ROWS:
-            if (refusal := self.unread(head)) is not None:
-                return refusal
-            try:
-                body = await read_body(receive, head.headers, self.settings.limits)
-            except BodyError as error:
-                return sentence(error.status, str(error)), (CLOSE,)
+        if kind not in ROWS:
+            return await self._answer(Question(kind, b"", slot, head.request_id))
+        if (refusal := self.unread(head)) is not None:
+            return refusal
+        body = Body(self.bodies)
         try:
-            return await self.pump.ask(Question(kind, body, slot, head.request_id)), ()
+            content = await read_body(receive, head.headers, self.settings.limits, body)
+            return await self._answer(Question(kind, content, slot, head.request_id))
+        except BodyError as error:
+            return (BUSY, (RETRY, CLOSE)) if error.status == 503 else (sentence(error.status, str(error)), (CLOSE,))
+        finally:
+            body.drop()
+
+    async def _answer(self, question: Question) -> Told:
+        try:
+            return await self.pump.ask(question), ()
         except (OverloadedError, DeadlineError, WorkerLostError) as error:
             return self.failed(error)
 

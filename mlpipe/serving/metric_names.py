@@ -79,6 +79,7 @@ BATCH_ROWS = Metric("mlpipe_batch_rows", "histogram", "Rows that the model sees 
 QUEUED_REQUESTS = Metric("mlpipe_queued_requests", "gauge", "Requests that wait for a worker.")
 IN_FLIGHT_REQUESTS = Metric("mlpipe_in_flight_requests", "gauge", "Requests taken and not yet answered.")
 QUEUE_LIMIT = Metric("mlpipe_queue_limit", "gauge", "Requests that may wait; one more is rejected.")
+BODY_BYTES = Metric("mlpipe_body_bytes", "gauge", "Bytes of the bodies of requests not yet answered.")
 REJECTED = Metric(
     "mlpipe_rejected_total",
     "counter",
@@ -179,6 +180,7 @@ METRICS = (
     BATCH_ROWS,
     QUEUED_REQUESTS,
     IN_FLIGHT_REQUESTS,
+    BODY_BYTES,
     QUEUE_LIMIT,
     REJECTED,
     MODEL_INFO,

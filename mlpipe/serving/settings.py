@@ -26,6 +26,7 @@ class Limits:
 
     Attributes:
         body: Bytes of a request's body; a longer one is answered by 413.
+        bodies: Bytes of all bodies that are held at once; what goes beyond is answered by 503.
         body_seconds: Time in which a body has to arrive; a slower one is answered by 408.
         head_seconds: Time in which a request's line and headers have to arrive; else the connection is closed.
         deadline: Seconds after which a request that was not answered is answered by 504, whatever holds it up.
@@ -34,6 +35,7 @@ class Limits:
     """
 
     body: int = 64 * 2**20
+    bodies: int = 512 * 2**20
     body_seconds: float = 10.0
     head_seconds: float = 10.0
     deadline: float = 10.0

@@ -29,7 +29,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pl.DataFrame({"size": size, "noise": random.normal(size=300), "y": y}).write_csv(tmp_path / "here.csv")
     tables = {name: PublicTable((f"{name}.csv",), "y", "accuracy", read) for name in ("here", "gone")}
     monkeypatch.setattr(accuracy, "TABLES", tables)
-    monkeypatch.setattr("accuracy_report.TABLES", tables)
     return tmp_path
 
 
@@ -66,6 +65,20 @@ def test_what_is_there_is_not_measured_twice(
     assert list(after) == list(before) == [Key("here", name, "", 0) for name in ("linear", "most_frequent")]
     assert after[Key("here", "linear", "", 0)].recipe.startswith("scikit-learn ")
     assert "| here | accuracy |" in (folder / "results" / "accuracy.md").read_text()
+
+
+def test_unseen_tables_have_results_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    unseen = {"new": PublicTable(("here.csv",), "y", "accuracy", read)}
+    monkeypatch.setattr(accuracy, "UNSEEN", unseen)
+    assert run(folder, monkeypatch, "--unseen", "--contestants", "linear") == 0
+    assert list(Store(folder / "results" / "unseen").records) == [Key("new", "linear", "", 0)]
+    assert "| new | accuracy |" in (folder / "results" / "unseen.md").read_text()
+    assert not (folder / "results" / "accuracy.json").exists()
+    with pytest.raises(SystemExit):
+        run(folder, monkeypatch, "--unseen", "--tables", "here")
+    assert "--tables: here: not among new" in capsys.readouterr().err
 
 
 def test_ours_is_measured_for_each_seed_and_anew_by_another_recipe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from records import Key, Record, Store
 from scipy.stats import rankdata
+from tables import TABLES, PublicTable
+from unseen_tables import UNSEEN
 
 SCORES = st.lists(st.sampled_from([0.1, 0.2, 0.3, 0.5, 0.8]), min_size=1, max_size=6)
 
@@ -90,7 +92,7 @@ def test_a_curve_reaches_a_goal_when_it_first_does() -> None:
 
 
 def test_nothing_measured_is_said(tmp_path: Path) -> None:
-    assert as_markdown(Store(tmp_path), today) == "Nothing has been measured.\n"
+    assert as_markdown(Store(tmp_path), today, TABLES) == "Nothing has been measured.\n"
 
 
 def test_means_winners_and_what_is_missing(tmp_path: Path) -> None:
@@ -99,7 +101,7 @@ def test_means_winners_and_what_is_missing(tmp_path: Path) -> None:
         add(store, "churn", "mlpipe", score, preset="default", seed=seed, wrong=40)
     add(store, "churn", "lightgbm", 0.85, wrong=60)
     add(store, "diamond", "lightgbm", 0.0845)
-    report = as_markdown(store, today)
+    report = as_markdown(store, today, TABLES)
     scores = table_of(report, "table | metric")
     assert scores["churn"][:3] == ["accuracy", "**0.9100** ± 0.0141", "0.8500"]
     assert scores["diamond"][:3] == ["rmse", "—", "**0.0845**"]
@@ -117,7 +119,7 @@ def test_who_lacks_a_table_of_ours_has_no_rank_but_its_wins_and_losses(tmp_path:
         add(store, table, "mlpipe", 0.9, preset="default", wrong=40)
         add(store, table, "lightgbm", 0.8, wrong=80)
     add(store, "churn", "tabm", 0.95, wrong=20)
-    summary = table_of(as_markdown(store, today), "model")
+    summary = table_of(as_markdown(store, today, TABLES), "model")
     assert summary["mlpipe"][1] == "1.00"
     assert summary["tabm"][:4] == ["1", "—", "—", "0, 0, 1"]
 
@@ -127,7 +129,7 @@ def test_presets_of_ours_are_ranked_one_at_a_time(tmp_path: Path) -> None:
     for preset, score in (("default", 0.90), ("best", 0.92), ("fast", 0.85)):
         add(store, "churn", "mlpipe", score, preset=preset, wrong=40)
     add(store, "churn", "catboost", 0.88, wrong=48)
-    summary = table_of(as_markdown(store, today), "model")
+    summary = table_of(as_markdown(store, today, TABLES), "model")
     found = {name: cells[1] for name, cells in summary.items() if name != "model"}
     assert found == {"mlpipe": "1.00", "mlpipe best": "1.00", "mlpipe fast": "2.00", "catboost": "2.00"}
 
@@ -138,7 +140,7 @@ def test_seconds_to_the_score_of_lightgbm(tmp_path: Path) -> None:
         add(store, table, "lightgbm", goal)
         for seed in range(3):
             add(store, table, "mlpipe", 0.9, preset="default", seed=seed, curve=[(3.0 + seed, 0.8), (6.0 + seed, 0.9)])
-    times = table_of(as_markdown(store, today), "table | seconds of")
+    times = table_of(as_markdown(store, today, TABLES), "table | seconds of")
     assert times["churn"] == ["11", "7", "10.0"]
     assert times["telco"] == ["11", "—", "10.0"]
 
@@ -148,14 +150,15 @@ def test_seeds_of_an_earlier_recipe_are_not_mixed_in_and_marked_where_they_stand
     add(store, "churn", "mlpipe", 0.7, preset="default", seed=1, recipe="old")
     add(store, "churn", "mlpipe", 0.9, preset="default", measured="2026-02-01T00:00:00+00:00")
     add(store, "telco", "mlpipe", 0.8, preset="default", recipe="old", measured="2026-03-01T00:00:00+00:00")
-    report = as_markdown(store, today)
+    report = as_markdown(store, today, TABLES)
     scores = table_of(report, "table | metric")
     assert scores["churn"][1] == "**0.9000**"
     assert scores["telco"][1] == "**0.8000** †"
     assert "† By an earlier recipe" in report
 
 
-@pytest.mark.parametrize("name", ["accuracy.md"])
-def test_the_page_is_that_of_the_records(name: str) -> None:
+@pytest.mark.parametrize(("page", "records", "tables"), [("accuracy", ".", TABLES), ("unseen", "unseen", UNSEEN)])
+def test_the_page_is_that_of_the_records(page: str, records: str, tables: Mapping[str, PublicTable]) -> None:
     results = Path(__file__).parents[3] / "benchmarks" / "results"
-    assert (results / name).read_text(encoding="utf-8") == as_markdown(Store(results), current_recipe)
+    report = as_markdown(Store(results / records), current_recipe, tables)
+    assert (results / f"{page}.md").read_text(encoding="utf-8") == report

