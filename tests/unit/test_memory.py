@@ -32,8 +32,8 @@ def test_freed_memory_is_used_again() -> None:
         return [int(word) for word in out.split()]
 
     kept, anew = faults(True), faults(False)
-    # 192 MB are 96 pages where the system gives huge ones, and 46,875 where it does not. The first round is not compared:
-    # how it is served (mapped, or from a heap that grows) differs between the two, and so does the size of its pages.
+    # 192 MB are 96 pages where the system gives huge ones, and 46,875 where it does not. The first round is not
+    # compared: it is mapped in one case and the heap grows in the other, and so the size of its pages differs.
     assert max(kept[1:]) < 10, kept
     assert min(anew[1:]) > 50, anew
 
