@@ -1,16 +1,18 @@
 """Ours beside other libraries' defaults on public tables, on the same rows.
 
-    python benchmarks/accuracy.py --data FOLDER [--fetch] [--tables adult churn] [--contestants mlpipe lightgbm]
-        [--preset default] [--seeds 3] [--again]
+    python benchmarks/accuracy.py --data FOLDER [--fetch] [--unseen] [--tables adult churn]
+        [--contestants mlpipe lightgbm] [--preset default] [--seeds 3] [--again]
 
 FOLDER holds the tables as published, a folder each; `benchmarks/tables.py` names them and says how they are cut. Where
-one is not there it is told and left out; `--fetch` downloads those with a known address first. Ours is trained by the
-shipped defaults, or by a preset of `configs/presets`, nothing set by table, once for each seed; the baselines are those
-of `mlpipe baselines` (`pip install 'mlpipe[baselines]'`).
+one is not there it is told and left out; `--fetch` downloads those with a known address first. With `--unseen` the
+tables are those of `benchmarks/unseen_tables.py`, which nobody looked at when the recipe was chosen. Ours is trained by
+the shipped defaults, or by a preset of `configs/presets`, nothing set by table, once for each seed; the baselines are
+those of `mlpipe baselines` (`pip install 'mlpipe[baselines]'`).
 
 Results accumulate in results/accuracy.json: what is there is not measured again, unless `--again` asks for it or our
 recipe is another by now. Ctrl-C keeps what is complete. results/accuracy.md is written from all records after each
-table; `accuracy_report.py` says what its columns are.
+table; `accuracy_report.py` says what its columns are. Of unseen tables it is results/unseen/accuracy.json and
+results/unseen.md.
 """
 
 from __future__ import annotations
@@ -32,8 +34,10 @@ import polars as pl
 from accuracy_report import DEFAULT, as_markdown
 from lightning.pytorch.callbacks import Callback
 from records import Floats, Key, Record, Store, machine, row_losses
-from tables import TABLES
+from tables import TABLES, PublicTable
+from unseen_tables import UNSEEN
 
+from mlpipe.data.config import default_batch_size
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import Table, load_table
 from mlpipe.errors import MlpipeError
@@ -84,25 +88,33 @@ def words(preset: str) -> list[str]:
     return ["--config", str(path)] if preset != DEFAULT or path.is_file() else []
 
 
-def recipe(preset: str, outputs: int) -> str:
-    """A digest of all that decides how a table of so many outputs is trained: another one, and records are outdated.
+def recipe(preset: str, outputs: int, train_rows: int) -> str:
+    """A digest of all that decides how such a table is trained: another one, and records are outdated.
 
-    Defaults are in it, and so is what adapts to the outputs; what the trunk at hand does not look at is not.
+    Defaults are in it, and so is what adapts to outputs and rows; what the trunk at hand does not look at is not.
     """
     config = parse_config([*words(preset), "--data.path=table.csv", "--data.target=y"])
+    batch_size = config.values["data"]["batch_size"]
     model = config.model.for_outputs(outputs)
+    training = config.training.at_batch_size(batch_size or default_batch_size(train_rows))
     unused = NOT_OF_THE_MLP if model.trunk == "mlp" else OF_MEMBERS if model.head == "linear" else ()
     shape = {key: value for key, value in model.to_dict().items() if key not in unused}
-    parts = {group: config.values[group] for group in ("features", "training", "trainer")}
-    text = json.dumps(
-        {**parts, "model": shape, "batch_size": config.values["data"]["batch_size"]}, sort_keys=True, default=str
-    )
+    rates = {"lr": training.lr, "muon_lr": training.muon_lr}
+    parts = {group: config.values[group] for group in ("features", "trainer")}
+    parts["training"] = {**config.values["training"], **rates}
+    text = json.dumps({**parts, "model": shape, "batch_size": batch_size}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def public_table(name: str) -> PublicTable:
+    """Of those that were looked at, or of the others."""
+    return TABLES[name] if name in TABLES else UNSEEN[name]
 
 
 def current_recipe(key: Key) -> str:
     """Of one of ours, as it would be trained now."""
-    return recipe(key.preset, TABLES[key.table].outputs)
+    table = public_table(key.table)
+    return recipe(key.preset, table.outputs, table.train_rows)
 
 
 def fit_once(folder: Path, target: str, seed: int, overrides: list[str]) -> dict[str, Any]:
@@ -157,7 +169,7 @@ def true_values(table: Table) -> Floats:
 def measure(key: Key, folder: Path, table: Table) -> tuple[Record, Floats] | None:
     """Train one model; its record and its outputs for the test rows, or None if it cannot be trained here."""
     if key.contestant == OURS:
-        run = fit_once(folder, TABLES[key.table].target, key.seed, words(key.preset))
+        run = fit_once(folder, public_table(key.table).target, key.seed, words(key.preset))
         record = Record(
             key,
             current_recipe(key),
@@ -196,13 +208,16 @@ def one_table(name: str, args: argparse.Namespace, store: Store) -> None:
     if not keys:
         print(f"{name}: all there")
         return
-    public = TABLES[name]
+    public = public_table(name)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         try:
             parts = public.parts(args.data)
         except FileNotFoundError as error:
             print(f"{name}: left out, {error.filename} is not there")
+            return
+        except ValueError as error:  # another file than the one that was published
+            print(f"{name}: left out, {error}")
             return
         for part, frame in parts.items():
             frame.write_csv(folder / f"{part}.csv")
@@ -219,10 +234,10 @@ def one_table(name: str, args: argparse.Namespace, store: Store) -> None:
             print(f"{key}: {public.metric} {scores}, {record.seconds:.1f} s", flush=True)
 
 
-def write_report(folder: Path, store: Store) -> str:
-    """All records as Markdown, into accuracy.md."""
-    report = as_markdown(store, current_recipe)
-    (folder / "accuracy.md").write_text(report, encoding="utf-8")
+def write_report(results: Path, store: Store, unseen: bool) -> str:
+    """All records as Markdown, into accuracy.md or unseen.md."""
+    report = as_markdown(store, current_recipe, UNSEEN if unseen else TABLES)
+    (results / ("unseen.md" if unseen else "accuracy.md")).write_text(report, encoding="utf-8")
     return report
 
 
@@ -230,7 +245,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the tables")
     parser.add_argument("--fetch", action="store_true", help="download the tables that are not in it")
-    parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
+    parser.add_argument("--unseen", action="store_true", help="the tables that were not looked at")
+    parser.add_argument("--tables", nargs="+", help="some of them")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(USUAL))
     parser.add_argument("--preset", choices=presets(), default=DEFAULT)
     parser.add_argument("--seeds", type=int, default=3, help="how many models of ours to train")
@@ -238,6 +254,10 @@ def main() -> int:
     parser.add_argument("--again", action="store_true", help="measure anew what is there already")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     args = parser.parse_args()
+    names = list(UNSEEN if args.unseen else TABLES)
+    args.tables = args.tables or names
+    if unknown := [name for name in args.tables if name not in names]:
+        parser.error(f"argument --tables: {', '.join(unknown)}: not among {', '.join(names)}")
     if args.fetch:
         from fetch import fetch_tables  # needs `pip install 'mlpipe[bench]'`
 
@@ -246,19 +266,19 @@ def main() -> int:
     if missing:
         print(absent_sentence(missing), file=sys.stderr)
         args.contestants = [name for name in args.contestants if name not in missing]
-    store = Store(args.results)
+    store = Store(args.results / "unseen" if args.unseen else args.results)
     code = 0
     try:
         for name in args.tables:
             one_table(name, args, store)
-            write_report(args.results, store)
+            write_report(args.results, store, args.unseen)
     except KeyboardInterrupt:
         print("Interrupted; the same command goes on with what is missing.", file=sys.stderr)
         code = 130
     except MlpipeError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 2
-    print(write_report(args.results, store))
+    print(write_report(args.results, store, args.unseen))
     return code
 
 

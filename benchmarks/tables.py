@@ -32,6 +32,7 @@ class PublicTable:
         target: The target's name.
         metric: By which models are compared: `accuracy`, or `rmse`.
         read: From the paths of the files to the rows that are cut, and the test rows if they are set apart.
+        train_rows: How many rows are trained on: the default recipe goes by them.
         outputs: Of the network: one, or of more than two classes as many as there are.
     """
 
@@ -39,6 +40,7 @@ class PublicTable:
     target: str
     metric: str
     read: Callable[..., tuple[pl.DataFrame, pl.DataFrame | None]]
+    train_rows: int
     outputs: int = 1
 
     def parts(self, folder: Path) -> dict[str, pl.DataFrame]:
@@ -46,11 +48,16 @@ class PublicTable:
 
         Raises:
             FileNotFoundError: A file is not there.
+            ValueError: It has other rows than what was published.
         """
         rest, test = self.read(*(folder / file for file in self.files))
         if test is None:
             rest, test = self._cut(rest, 0)
         train, validation = self._cut(rest, 1)
+        if len(train) != self.train_rows:
+            raise ValueError(
+                f"{self.files[0]} leaves {len(train):,} rows to train on; published are {self.train_rows:,}"
+            )
         return {"train": train, "validation": validation, "test": test}
 
     def _cut(self, table: pl.DataFrame, random_state: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -116,21 +123,26 @@ def _bicycles(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 TABLES = {
-    "adult": PublicTable(("adult/adult.data", "adult/adult.test"), "income", "accuracy", _adult),
-    "california": PublicTable(("california_housing/cal_housing_full.data.gz",), "MedHouseVal", "rmse", _california),
+    "adult": PublicTable(("adult/adult.data", "adult/adult.test"), "income", "accuracy", _adult, 26_048),
+    "california": PublicTable(
+        ("california_housing/cal_housing_full.data.gz",), "MedHouseVal", "rmse", _california, 13_209
+    ),
     "churn": PublicTable(
         ("churn_modelling/Churn_Modelling.csv",),
         "Exited",
         "accuracy",
         _plain("RowNumber", "CustomerId", "Surname"),
+        6400,
     ),
-    "diamond": PublicTable(("diamonds/diamonds.csv.gz",), "price", "rmse", _log_price()),
-    "letter": PublicTable(("letter/letter-recognition.data",), "letter", "accuracy", _letter, outputs=26),
-    "bicycles": PublicTable(("bike_sharing/Bike-Sharing-Dataset.zip",), "cnt", "rmse", _bicycles),
-    "king_county": PublicTable(("king_county/kc_house_data.csv.gz",), "price", "rmse", _log_price("id")),
-    "shoppers": PublicTable(("online_shoppers/online_shoppers_intention.csv.gz",), "Revenue", "accuracy", _plain()),
-    "telco": PublicTable(("telco_churn/Telco-Customer-Churn.csv",), "Churn", "accuracy", _plain("customerID")),
-    "titanic": PublicTable(("titanic/titanic.csv",), "survived", "accuracy", _plain("alive")),
+    "diamond": PublicTable(("diamonds/diamonds.csv.gz",), "price", "rmse", _log_price(), 34_521),
+    "letter": PublicTable(("letter/letter-recognition.data",), "letter", "accuracy", _letter, 12_800, outputs=26),
+    "bicycles": PublicTable(("bike_sharing/Bike-Sharing-Dataset.zip",), "cnt", "rmse", _bicycles, 6916),
+    "king_county": PublicTable(("king_county/kc_house_data.csv.gz",), "price", "rmse", _log_price("id"), 13_832),
+    "shoppers": PublicTable(
+        ("online_shoppers/online_shoppers_intention.csv.gz",), "Revenue", "accuracy", _plain(), 7891
+    ),
+    "telco": PublicTable(("telco_churn/Telco-Customer-Churn.csv",), "Churn", "accuracy", _plain("customerID"), 4507),
+    "titanic": PublicTable(("titanic/titanic.csv",), "survived", "accuracy", _plain("alive"), 569),
 }
 
 #: Means over seeds that others have published for these rows, the best of the kind: gradient boosting with its

@@ -89,7 +89,7 @@ def ours(arrays: Arrays, *, precision: str = "32-true", compiled: bool = False, 
     """The module in a bare loop that does what the recipe does."""
     torch.manual_seed(0)
     net = Transformer(TransformerConfig(**model), SPEC)
-    training = TrainingConfig()
+    training = TrainingConfig().at_batch_size(BATCH)
     optimizer = build_optimizer(net, training, fused=True)
     scheduler = warmup_cosine_schedule(optimizer, 100_000, 0.05, 0.0)
     forward = torch.compile(net.forward, fullgraph=True) if compiled else net
@@ -120,7 +120,9 @@ def trainer(arrays: Arrays, *, precision: str, model: dict[str, Any]) -> Contest
 
     def run(steps: int) -> float:
         torch.manual_seed(0)
-        module = TabularModule(TransformerConfig(**model), SPEC, TaskKind.REGRESSION, TrainingConfig())
+        module = TabularModule(
+            TransformerConfig(**model), SPEC, TaskKind.REGRESSION, TrainingConfig().at_batch_size(BATCH)
+        )
         watch = Stopwatch()
         with quiet_lightning(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*validation_step.*")

@@ -38,7 +38,7 @@ DEFAULTS = """\
 #   rope: index                # rotary position by column; or none
 # training:
 #   optimizer: muon            # or adamw
-#   lr: 0.006
+#   lr: null                   # 0.006, and less below 128 rows a step
 #   weight_decay: 0.1
 #   patience: 16               # validations without improvement before training stops
 #   metric: null               # what early stopping watches; null: log_loss, or rmse for regression

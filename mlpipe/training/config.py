@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from mlpipe.errors import ConfigError, did_you_mean
 
 OPTIMIZERS = ("adamw", "muon")
 LOSSES = ("squared", "quantile")
 CLASS_WEIGHTS = ("balanced",)
+#: Peak learning rates of AdamW and of Muon where the config names none, from so many rows per step on.
+LR, MUON_LR, FULL_BATCH = 6e-3, 0.02, 128
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,9 @@ class TrainingConfig:
 
     Args:
         optimizer: `adamw`, or `muon`: Muon for the matrices of the blocks and AdamW for everything else.
-        lr: Peak learning rate of AdamW.
-        muon_lr: Peak learning rate of Muon.
+        lr: Peak learning rate of AdamW; null: 0.006, and less where fewer than 128 rows go through a step, see
+            `at_batch_size`.
+        muon_lr: Peak learning rate of Muon; null: 0.02, or less by the same rule.
         weight_decay: Decoupled weight decay of matrices; norms, biases, embeddings and frequencies have none.
         beta1: First moment's decay in AdamW.
         beta2: Second moment's decay in AdamW.
@@ -47,8 +50,8 @@ class TrainingConfig:
     """
 
     optimizer: str = "muon"
-    lr: float = 6e-3
-    muon_lr: float = 0.02
+    lr: float | None = None
+    muon_lr: float | None = None
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.99
@@ -73,7 +76,7 @@ class TrainingConfig:
         self._check_answers()
         self._check_class_weights()
         for name in ("lr", "muon_lr"):
-            if getattr(self, name) <= 0:
+            if getattr(self, name) is not None and getattr(self, name) <= 0:
                 raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it has to be above 0.")
         for name in ("weight_decay", "patience"):
             if getattr(self, name) < 0:
@@ -87,6 +90,28 @@ class TrainingConfig:
             raise ConfigError(
                 f"`training.checkpoint_every_steps` is {self.checkpoint_every_steps}; it has to be at least 1, or null."
             )
+
+    def at_batch_size(self, rows: int) -> Self:
+        """The recipe with the learning rates that null stands for.
+
+        Below 128 rows per step they fall with the square root of the rows, since the gradient's noise grows as they do
+        (Krizhevsky 2014, arXiv 1404.5997). `docs/recipe.md` has what it is worth on small tables.
+
+        Args:
+            rows: That one optimiser step sees.
+
+        Examples:
+            >>> [TrainingConfig().at_batch_size(rows).lr for rows in (32, 128, 1024)]
+            [0.003, 0.006, 0.006]
+            >>> TrainingConfig(lr=0.1).at_batch_size(32).lr
+            0.1
+        """
+        share = min(1.0, math.sqrt(rows / FULL_BATCH))
+        return replace(
+            self,
+            lr=LR * share if self.lr is None else self.lr,
+            muon_lr=MUON_LR * share if self.muon_lr is None else self.muon_lr,
+        )
 
     @property
     def quantiles(self) -> tuple[float, float, float] | None:

@@ -104,6 +104,8 @@ def train(
     check_recipe(training, data.schema.task)
     check_monitors(trainer, training, data.schema.task.kind)
     data.setup("fit")
+    accumulated = trainer.get("accumulate_grad_batches")
+    training = training.at_batch_size(data.batch_size * (accumulated if isinstance(accumulated, int) else 1))
     module = _module(data, model, training, seed)
     last = checkpoints / "last.ckpt"
     if resume and not last.is_file():

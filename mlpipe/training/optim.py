@@ -157,10 +157,12 @@ def build_optimizer(
 
     Args:
         net: The network.
-        config: The recipe.
+        config: The recipe, with its learning rates; see `TrainingConfig.at_batch_size`.
         fused: Use AdamW's fused step.
         precision: Of Muon's iteration.
     """
+    assert config.lr is not None  # `train` has seen to it
+    assert config.muon_lr is not None
     options: dict[str, Any] = {"lr": config.lr, "betas": (config.beta1, config.beta2), "fused": fused}
     groups = [group for group in parameter_groups(net, config.weight_decay) if group["params"]]
     if config.optimizer == "adamw":

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     size = random.normal(size=300)
     y = np.where(size + random.normal(size=300) > 0, "yes", "no")
     pl.DataFrame({"size": size, "noise": random.normal(size=300), "y": y}).write_csv(tmp_path / "here.csv")
-    tables = {name: PublicTable((f"{name}.csv",), "y", "accuracy", read) for name in ("here", "gone")}
+    tables = {name: PublicTable((f"{name}.csv",), "y", "accuracy", read, 192) for name in ("here", "gone")}
     monkeypatch.setattr(accuracy, "TABLES", tables)
     return tmp_path
 
@@ -70,7 +70,7 @@ def test_what_is_there_is_not_measured_twice(
 def test_unseen_tables_have_results_of_their_own(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    unseen = {"new": PublicTable(("here.csv",), "y", "accuracy", read)}
+    unseen = {"new": PublicTable(("here.csv",), "y", "accuracy", read, 192)}
     monkeypatch.setattr(accuracy, "UNSEEN", unseen)
     assert run(folder, monkeypatch, "--unseen", "--contestants", "linear") == 0
     assert list(Store(folder / "results" / "unseen").records) == [Key("new", "linear", "", 0)]
@@ -93,7 +93,7 @@ def test_ours_is_measured_for_each_seed_and_anew_by_another_recipe(
     assert run(folder, monkeypatch, *words, "2") == 0
     assert [key.seed for key in store.records] == [0, 1]
     assert store.records[first.key] == first
-    monkeypatch.setattr(accuracy, "recipe", lambda preset, outputs: "another")
+    monkeypatch.setattr(accuracy, "recipe", lambda preset, outputs, train_rows: "another")
     assert run(folder, monkeypatch, *words, "1") == 0
     assert store.records[first.key].recipe == "another"
 
@@ -111,16 +111,17 @@ def test_ctrl_c_keeps_what_is_complete(
     assert "goes on with what is missing" in capsys.readouterr().err
 
 
-def test_a_recipe_is_another_where_a_preset_sets_something_or_the_outputs_do() -> None:
-    assert accuracy.recipe("default", 1) == accuracy.recipe("default", 2)
-    assert len({accuracy.recipe(preset, outputs) for preset in ("default", "smoke") for outputs in (1, 26)}) == 4
-    assert accuracy.recipe("cpu", 1) != accuracy.recipe("default", 1)
+def test_a_recipe_is_another_where_a_preset_sets_something_or_the_outputs_or_rows_do() -> None:
+    assert accuracy.recipe("default", 1, 9_000) == accuracy.recipe("default", 2, 7_000)
+    shapes = [(outputs, rows) for outputs in (1, 26) for rows in (500, 9_000)]
+    assert len({accuracy.recipe(preset, *shape) for preset in ("default", "smoke") for shape in shapes}) == 8
+    assert accuracy.recipe("cpu", 1, 9_000) != accuracy.recipe("default", 1, 9_000)
 
 
 def test_what_the_trunk_does_not_look_at_makes_no_other_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     def with_words(words: str, outputs: int) -> str:
         monkeypatch.setattr(accuracy, "words", lambda preset: words.split())
-        return accuracy.recipe("default", outputs)
+        return accuracy.recipe("default", outputs, 9_000)
 
     assert with_words("--model.members=4", 1) == with_words("", 1)
     assert with_words("--model.members=4", 26) != with_words("", 26)

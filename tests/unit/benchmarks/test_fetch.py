@@ -19,7 +19,8 @@ import polars as pl
 import pytest
 from fetch import ELSEWHERE, SOURCES, Source, fetch_tables
 from tables import TABLES, PublicTable
-from unseen_tables import UNSEEN, WHEELS, Wheel, member
+from unseen_tables import UNSEEN
+from wheels import WHEELS, Wheel, member
 
 CONTENT = b"a,y\n1,2\n"
 
@@ -48,7 +49,7 @@ def offer(site: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> Source:
     url, folder = site
     (folder / "t.csv").write_bytes(CONTENT)
     source = Source(f"{url}/t.csv", hashlib.sha256(CONTENT).hexdigest())
-    table = PublicTable(("t/t.csv.gz",), "y", "rmse", lambda path: (pl.read_csv(path), None))
+    table = PublicTable(("t/t.csv.gz",), "y", "rmse", lambda path: (pl.read_csv(path), None), 1)
     monkeypatch.setattr(fetch, "TABLES", {"t": table})
     monkeypatch.setattr(fetch, "SOURCES", {"t/t.csv.gz": source})
     return source
@@ -108,7 +109,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Wheel:
         archive.writestr("rows-1.0.dist-info/RECORD", "")
     found = Wheel("rows==1.0", path.name, hashlib.sha256(path.read_bytes()).hexdigest())
     monkeypatch.setattr(
-        fetch, "UNSEEN", {"t": PublicTable((found.path,), "y", "rmse", lambda path: (pl.DataFrame(), None))}
+        fetch, "UNSEEN", {"t": PublicTable((found.path,), "y", "rmse", lambda path: (pl.DataFrame(), None), 1)}
     )
     monkeypatch.setattr(fetch, "WHEELS", {found.path: found})
     pip(index, monkeypatch)

@@ -86,7 +86,7 @@ def test_the_iteration_in_bfloat16_is_the_same_to_two_digits() -> None:
 
 def test_every_parameter_is_in_one_group_and_only_hidden_matrices_get_muon() -> None:
     net = Transformer(TransformerConfig(width=16, num_heads=2), SPEC)
-    optimizer = build_optimizer(net, TrainingConfig(optimizer="muon"), fused=True)
+    optimizer = build_optimizer(net, TrainingConfig(optimizer="muon").at_batch_size(256), fused=True)
     ids = [id(p) for group in optimizer.param_groups for p in group["params"]]
     assert sorted(ids) == sorted(id(p) for p in net.parameters())
     muon = {name for group in optimizer.param_groups if group["muon"] for name in group["param_names"]}
@@ -98,7 +98,7 @@ def test_every_parameter_is_in_one_group_and_only_hidden_matrices_get_muon() -> 
 
 def test_muon_takes_the_hidden_matrices_of_every_kind_of_model() -> None:
     mlp = TransformerConfig(trunk="mlp", width=8, num_layers=2, members=3, ensemble=2)
-    optimizer = build_optimizer(build_model(mlp, SPEC), TrainingConfig(optimizer="muon"), fused=True)
+    optimizer = build_optimizer(build_model(mlp, SPEC), TrainingConfig(optimizer="muon").at_batch_size(256), fused=True)
     muon = [name for group in optimizer.param_groups if group["muon"] for name in group["param_names"]]
     assert muon == [f"networks.{i}.layers.{j}.weight" for i in range(2) for j in range(2)]
 
@@ -107,7 +107,7 @@ def test_state_survives_a_checkpoint() -> None:
     def setup() -> tuple[Transformer, torch.optim.Optimizer]:
         torch.manual_seed(0)
         net = Transformer(TransformerConfig(width=16, num_heads=2, dropout=0.0), SPEC)
-        return net, build_optimizer(net, TrainingConfig(optimizer="muon"), fused=True)
+        return net, build_optimizer(net, TrainingConfig(optimizer="muon").at_batch_size(256), fused=True)
 
     def step(net: Transformer, optimizer: torch.optim.Optimizer, seed: int) -> None:
         x = torch.randn(32, 1, generator=torch.Generator().manual_seed(seed))
