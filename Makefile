@@ -83,6 +83,8 @@ bench: $(STAMP) ## run the benchmarks; DATA names the folder of public tables; t
 	$(BIN)/python benchmarks/serving.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet
 	$(BIN)/python benchmarks/serving_soak.py --bundle $$(ls -td runs/flights/*/bundle | head -1) --data demo/flights.parquet
 	$(BIN)/python benchmarks/accuracy.py --data $(DATA)
+	$(BIN)/python benchmarks/accuracy.py --data $(DATA) --unseen
+	$(BIN)/python benchmarks/small_tables.py --data $(DATA)
 	$(BIN)/python benchmarks/recipe.py --data $(DATA)
 	$(BIN)/python benchmarks/every_table.py --data $(DATA)
 	$(BIN)/python benchmarks/update_readme.py
