@@ -35,8 +35,9 @@ from mlpipe.training.balance import class_weights
 from mlpipe.training.callback_list import run_callbacks
 from mlpipe.training.callbacks import LastCheckpoint, RunInterrupted
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
+from mlpipe.training.module import TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
+from mlpipe.training.resume import check_resumable
 from mlpipe.training.trainer_group import check_monitors, check_trainer, given_callbacks, trainer_errors
 
 logger = logging.getLogger(__name__)
@@ -100,19 +101,14 @@ def train(
         SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
     keep_freed_memory()
-    check_trainer(trainer)
-    check_recipe(training, data.schema.task)
-    check_monitors(trainer, training, data.schema.task.kind)
-    data.setup("fit")
-    module = _module(data, model, training, seed)
     last = checkpoints / "last.ckpt"
     if resume and not last.is_file():
         raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
-    arguments = _trainer_arguments(trainer, default_epochs(len(data.arrays["train"]), data.batch_size))
+    check_run(data, model, training, trainer, last if resume else None)
+    module = _module(data, model, training, seed)
+    arguments = _trainer_arguments(trainer, data)
     arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
     arguments["logger"] = list(loggers)
-    if resume:
-        _check_resumable(last, module, arguments["max_epochs"])
     with quiet_lightning():
         with trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
             runner = L.Trainer(**arguments)
@@ -128,15 +124,50 @@ def train(
     )
 
 
-def _module(data: TabularDataModule, model: TransformerConfig, training: TrainingConfig, seed: int) -> TabularModule:
-    """The module of a table, with fresh weights.
+def check_run(
+    data: TabularDataModule,
+    model: TransformerConfig,
+    training: TrainingConfig,
+    trainer: Mapping[str, Any],
+    last: Path | None = None,
+) -> None:
+    """Refuse what `train` cannot do, as far as that is known before it; to be asked before a run writes anything.
+
+    A resumed run reads its own config: were it written first, one that is refused would be read by every later try.
+
+    Args:
+        data: As for `train`, as are the next three.
+        model: The network.
+        training: The recipe.
+        trainer: Arguments for `lightning.Trainer`.
+        last: The checkpoint to go on from, if there is one.
 
     Raises:
-        ConfigError: There are too few validation rows for the interval, or a class weight is of no class.
+        ConfigError: As `train`.
     """
-    task, weight = data.schema.task, data.arrays["validation"].weight
-    counted = len(data.arrays["validation"]) if weight is None else int((weight > 0).sum())
-    judged_by = before_training(training, counted)
+    check_trainer(trainer)
+    check_recipe(training, data.schema.task)
+    check_monitors(trainer, training, data.schema.task.kind)
+    data.setup("fit")
+    spec = _judged_by(data, training).network_spec(data.spec)
+    max_epochs = _trainer_arguments(trainer, data)["max_epochs"]
+    if last is not None:
+        check_resumable(last, model.for_outputs(spec.num_outputs), spec, training, max_epochs)
+
+
+def _judged_by(data: TabularDataModule, training: TrainingConfig) -> Calibration:
+    """By what the epochs are judged.
+
+    Raises:
+        ConfigError: There are too few validation rows for the interval.
+    """
+    weight = data.arrays["validation"].weight
+    return before_training(training, len(data.arrays["validation"]) if weight is None else int((weight > 0).sum()))
+
+
+def _module(data: TabularDataModule, model: TransformerConfig, training: TrainingConfig, seed: int) -> TabularModule:
+    """The module of a table, with fresh weights."""
+    task, judged_by = data.schema.task, _judged_by(data, training)
     torch.manual_seed(seed)
     return TabularModule(
         model,
@@ -149,12 +180,13 @@ def _module(data: TabularDataModule, model: TransformerConfig, training: Trainin
     )
 
 
-def _trainer_arguments(trainer: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+def _trainer_arguments(trainer: Mapping[str, Any], data: TabularDataModule) -> dict[str, Any]:
     """The arguments of the `trainer` group over our defaults.
 
     Raises:
         ConfigError: The run would end before its first validation.
     """
+    epochs = default_epochs(len(data.arrays["train"]), data.batch_size)
     given = {key: value for key, value in trainer.items() if value is not None}
     arguments = {"max_epochs": epochs, "gradient_clip_val": 1.0, "num_sanity_val_steps": 0, **given}
     if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
@@ -198,31 +230,6 @@ def _measured(module: TabularModule, data: TabularDataModule, training: Training
         uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
         metrics={part: measure(values, held_out[part], codec, calibration) for part, values in logits.items()},
     )
-
-
-def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -> None:
-    """Refuse to go on with another network than the run began with, or with a run that is complete.
-
-    Raises:
-        ConfigError: Names the key that differs.
-    """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    if state[CHECKPOINT_KEY]["spec"]["num_outputs"] != module.spec.num_outputs:
-        raise ConfigError("`training.loss` is another than the run began with; a resumed run keeps its loss.")
-    began, now = state[CHECKPOINT_KEY]["model"], module.model_config.to_dict()
-    for key, value in now.items():
-        if began.get(key) != value:
-            raise ConfigError(
-                f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; "
-                "a resumed run keeps its network."
-            )
-    loop = state["loops"]["fit_loop"]
-    completed, batches = loop["epoch_progress"]["current"]["completed"], loop["epoch_loop.batch_progress"]
-    if 0 <= max_epochs <= completed:
-        # Lightning completes an epoch behind its validation, at the end of which the checkpoint was written.
-        in_full = batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
-        done = how_many(completed + in_full, "epoch")
-        raise ConfigError(f"The run has done {done} already; raise `trainer.max_epochs` above that to go on.")
 
 
 def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, checkpoint: Path | None) -> bool:

@@ -26,7 +26,7 @@ from mlpipe.training.outcome import Objective
 
 Values = npt.NDArray[np.floating[Any]]
 
-#: Under this key a checkpoint says how to build its network; plain JSON types, so that `weights_only` loads it.
+#: Under this key a checkpoint says what its run began with; plain JSON types, so that `weights_only` loads it.
 CHECKPOINT_KEY = "mlpipe"
 
 
@@ -204,8 +204,12 @@ class TabularModule(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say how to build the network again."""
-        checkpoint[CHECKPOINT_KEY] = {"model": self.model_config.to_dict(), "spec": self.spec.to_dict()}
+        """Say how to build the network again, and what else a resumed run cannot change."""
+        checkpoint[CHECKPOINT_KEY] = {
+            "model": self.model_config.to_dict(),
+            "spec": self.spec.to_dict(),
+            "optimizer": self.training_config.optimizer,
+        }
 
 
 def total_steps(trainer: L.Trainer) -> int:
