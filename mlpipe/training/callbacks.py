@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
@@ -256,18 +256,22 @@ def _validation_follows(trainer: L.Trainer) -> bool:
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` by another name: Lightning refuses two with the same settings, and a user may add one."""
+    """A `ModelCheckpoint` that knows its files wherever the run's folder has been moved or copied to.
 
-
-class Patience(EarlyStopping):
-    """Early stopping whose patience is the config's, also after a resume.
-
-    Lightning's own takes the patience of the interrupted run out of the checkpoint, whatever the config says now.
+    Lightning's own forgets the best score if its folder is another now, and lets a worse epoch write over the best.
+    The name is one of ours because Lightning refuses two with the same settings, and a user may add one.
     """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """All of the old state but the patience."""
-        super().load_state_dict({**state_dict, "patience": self.patience})
+        """All of the old state, its files in the folder where they are now."""
+        folder = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        super().load_state_dict({**state_dict, **paths, "best_k_models": best, "dirpath": self.dirpath})
 
 
 class EpochLog(Callback):

@@ -119,9 +119,9 @@ def train(
     if not runner.is_global_zero:
         raise SystemExit(0)
     _load_best(module, checkpoints / "best.ckpt", last)
-    return replace(
-        _measured(module, data, training), train_seconds=seconds, epochs=runner.current_epoch, interrupted=interrupted
-    )
+    # Of a run that is resumed and has nothing left to do, Lightning's own number lacks the last epoch.
+    epochs = runner.fit_loop.epoch_progress.current.ready
+    return replace(_measured(module, data, training), train_seconds=seconds, epochs=epochs, interrupted=interrupted)
 
 
 def check_run(

@@ -174,11 +174,38 @@ def test_same_seed_same_weights_other_seed_others(tmp_path: Path) -> None:
     assert not same(weights(first), weights(other))
 
 
+#: A rate this small changes nothing that float32 shows in the metric.
+STANDS_STILL: dict[str, Any] = {"lr": 1e-30, "muon_lr": 1e-30, "metric": "accuracy"}
+
+
 def test_early_stopping_stops(tmp_path: Path) -> None:
-    # A rate this small changes nothing that float32 shows in the metric.
-    trained = fit(tmp_path, trainer={"max_epochs": 50}, patience=2, lr=1e-30, muon_lr=1e-30, metric="accuracy")
-    assert trained.epochs == 3
-    assert fit(tmp_path / "never", trainer={"max_epochs": 5}, patience=0, lr=1e-30, muon_lr=1e-30).epochs == 5
+    assert fit(tmp_path, trainer={"max_epochs": 50}, patience=2, **STANDS_STILL).epochs == 3
+    assert fit(tmp_path / "never", trainer={"max_epochs": 5}, patience=0, **STANDS_STILL).epochs == 5
+
+
+@pytest.mark.parametrize("interval", [1.0, 0.5])
+def test_a_run_that_early_stopping_has_ended_stays_as_it_is_when_resumed(tmp_path: Path, interval: float) -> None:
+    settings = {"max_epochs": 50, "val_check_interval": interval}
+    first = fit(tmp_path, trainer=settings, patience=2, **STANDS_STILL)
+    assert first.epochs == (3 if interval == 1 else 2)
+    before = [(tmp_path / f"{name}.ckpt").read_bytes() for name in ("best", "last")]
+    for epochs in (50, 90):
+        again = fit(tmp_path, trainer={**settings, "max_epochs": epochs}, patience=2, resume=True, **STANDS_STILL)
+        assert (again.epochs, again.metrics, again.interrupted) == (first.epochs, first.metrics, False)
+        assert [(tmp_path / f"{name}.ckpt").read_bytes() for name in ("best", "last")] == before
+    more = fit(tmp_path, trainer=settings, patience=4, resume=True, **STANDS_STILL)
+    whole = fit(tmp_path / "whole", trainer=settings, patience=4, **STANDS_STILL)
+    assert more.epochs == whole.epochs == (5 if interval == 1 else 3)
+    assert_same_checkpoints(tmp_path / "whole", tmp_path)
+
+
+def test_a_run_that_a_callback_of_the_users_has_ended_stays_as_it_is(tmp_path: Path) -> None:
+    def stopped(patience: int, *, resume: bool) -> int:
+        callback = EarlyStopping("val/accuracy", mode="max", patience=patience)
+        settings = {"max_epochs": 9, "callbacks": callback}
+        return fit(tmp_path, trainer=settings, resume=resume, **STANDS_STILL).epochs
+
+    assert [stopped(patience, resume=patience > 1) for patience in (1, 2, 2)] == [2, 3, 3]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
@@ -451,6 +478,15 @@ def test_a_signal_before_a_validation_does_not_lose_it(tmp_path: Path, settings:
     fit(tmp_path / "whole", trainer=settings, **HASTY)
     fit_and_resume(tmp_path / "part", settings, InterruptAt(12))  # the last batch of the second epoch
     assert_same_checkpoints(tmp_path / "whole", tmp_path / "part")
+
+
+def test_a_run_that_was_moved_resumes_exactly(tmp_path: Path) -> None:
+    settings = {"max_epochs": 3}
+    fit(tmp_path / "whole", trainer=settings, **HASTY)
+    fit(tmp_path / "part", trainer={**settings, "callbacks": [InterruptAt(13)]}, **HASTY)
+    (tmp_path / "part").rename(tmp_path / "moved")
+    fit(tmp_path / "moved", trainer=settings, resume=True, **HASTY)
+    assert_same_checkpoints(tmp_path / "whole", tmp_path / "moved")
 
 
 def test_a_signal_behind_the_last_step_leaves_a_run_that_is_done(tmp_path: Path) -> None:
