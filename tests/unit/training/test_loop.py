@@ -660,8 +660,36 @@ def test_class_weights_move_the_answers_towards_their_class(tmp_path: Path) -> N
     assert weighted.outputs["test"].mean() > plain.outputs["test"].mean() + 0.1
 
 
-def test_equal_class_weights_change_nothing(tmp_path: Path) -> None:
+def test_equal_weights_change_nothing(tmp_path: Path) -> None:
     plain = fit(tmp_path / "plain")
     equal = fit(tmp_path / "equal", class_weights={"yes": 1.0})
-    for name, value in weights(plain).items():
-        torch.testing.assert_close(weights(equal)[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    assert same(weights(plain), weights(equal))
+    data = data_for(TaskKind.BINARY, weight="weight")
+    frames = {part: frame.with_columns(weight=pl.lit(0.3)) for part, frame in data.frames.items()}
+    equal = fit(tmp_path / "rows", data=TabularDataModule(data.schema, frames, batch_size=64))
+    assert same(weights(plain), weights(equal))
+
+
+class Gradients(Callback):
+    """Keeps those of the last step."""
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        named = pl_module.net.named_parameters()
+        self.found = {name: value.grad.clone() for name, value in named if value.grad is not None}
+
+
+def test_weighted_rows_have_the_same_gradient_in_one_batch_and_in_many(tmp_path: Path) -> None:
+    data = data_for(TaskKind.BINARY, weight="weight")
+    frames = {part: frame.with_columns(weight=10.0 ** pl.col("weight")) for part, frame in data.frames.items()}
+    one, many = Gradients(), Gradients()
+    for batches, gradients in ((1, one), (8, many)):
+        settings = {"accumulate_grad_batches": batches, "gradient_clip_val": 0.0, "callbacks": gradients}
+        fit(
+            tmp_path / str(batches),
+            data=TabularDataModule(data.schema, frames, batch_size=400 // batches),
+            model=replace(TINY, dropout=0.0),
+            trainer={**settings, "max_epochs": 1},
+            class_weights="balanced",
+        )
+    for name, value in one.found.items():
+        torch.testing.assert_close(many.found[name], value, rtol=1e-4, atol=1e-6, msg=name)
