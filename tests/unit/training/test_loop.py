@@ -611,6 +611,38 @@ def test_the_mean_loss_of_an_epoch_is_the_mean_of_its_batches(tmp_path: Path) ->
     assert losses.mean == pytest.approx(math.fsum(losses.batches) / 6, rel=1e-5)
 
 
+@pytest.mark.parametrize("batch", [8, 12])  # of 6 in an epoch: in the midst of the second, and at its end
+def test_the_mean_loss_of_an_epoch_survives_a_resume(tmp_path: Path, batch: int) -> None:
+    def run(name: str, *ends: Callback, resume: bool = False) -> str:
+        log = tmp_path / f"{name}.csv"
+        with pytest.raises(TrainingError, match="killed") if ends else nullcontext():
+            train(
+                data_for(TaskKind.BINARY),
+                TINY,
+                TrainingConfig(checkpoint_every_steps=1),
+                {**QUIET, "max_epochs": 3, "callbacks": [EarlyStopping("train/loss", patience=9), *ends]},
+                checkpoints=tmp_path / name,
+                loggers=[MetricsCSV(log, resume=resume)],
+                resume=resume,
+            )
+        return log.read_text()
+
+    whole = run("whole")
+    run("part", KilledBefore(batch))
+    assert run("part", resume=True) == whole
+
+
+def test_a_run_ended_by_its_training_loss_stays_as_it_is(tmp_path: Path) -> None:
+    def epochs(*, resume: bool) -> int:
+        callback = EarlyStopping("train/loss", patience=1, min_delta=100.0)
+        return fit(tmp_path, trainer={"max_epochs": 9, "callbacks": callback}, resume=resume).epochs
+
+    assert epochs(resume=False) == 2
+    before = (tmp_path / "last.ckpt").read_bytes()
+    assert epochs(resume=True) == 2
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
 def heteroscedastic(rows: int, seed: int) -> pl.DataFrame:
     """A number whose noise grows with `x`: its quantiles are not parallel."""
     random = np.random.default_rng(seed)
