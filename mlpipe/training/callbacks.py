@@ -6,6 +6,7 @@ import logging
 import math
 import signal
 import threading
+import time
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
@@ -157,7 +158,8 @@ class LastCheckpoint(Checkpoint):
       between them, by a validation in their midst, is written at the end of the step.
     - A step that is followed by a validation is written behind that: Lightning would leave it out of the resumed run.
 
-    It has to be the last callback, so that the others' states hold what the same validation has made of them.
+    It has to be the last callback, so that the others' states hold what the same validation has made of them. Its own
+    is how long the run has taken up to the checkpoint, in all its sessions.
 
     Args:
         path: The file.
@@ -168,11 +170,30 @@ class LastCheckpoint(Checkpoint):
         self.path = path
         self.every_steps = every_steps
         self.interrupted = False
+        self._seconds_before = 0.0  # of the sessions up to the checkpoint that this one goes on from
+        self._started = 0.0
         self._step_before = 0
         self._within_step = False
         self._overdue = False  # it was time to save in the midst of a step
         self._validated = False  # saved behind a validation, and nothing was trained since
         self._previous: dict[signal.Signals, Any] = {}
+
+    @property
+    def seconds(self) -> float:
+        """How long the run has taken until now."""
+        return self._seconds_before + time.perf_counter() - self._started
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Begin to count."""
+        self._started = time.perf_counter()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the run has taken."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self._seconds_before = state_dict["seconds"]
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take over SIGINT and SIGTERM."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -55,7 +54,8 @@ class Trained:
             regression.
         uncalibrated: The same with a temperature of 1.
         metrics: By part, then by name; in target units.
-        train_seconds: Wall time of the Trainer's fit.
+        train_seconds: Wall time of the Trainer's fit; of a resumed run with that of the sessions before, each up to the
+            checkpoint that the next one went on from.
         epochs: Epochs begun.
         interrupted: Whether Ctrl-C (or SIGTERM) cut it short.
     """
@@ -112,10 +112,9 @@ def train(
     with quiet_lightning():
         with trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
             runner = L.Trainer(**arguments)
-        started = time.perf_counter()
         with trainer_errors(MisconfigurationException, ModuleNotFoundError):
             interrupted = _fit(runner, module, data, last if resume else None)
-        seconds = time.perf_counter() - started
+    seconds = next(callback.seconds for callback in arguments["callbacks"] if isinstance(callback, LastCheckpoint))
     if not runner.is_global_zero:
         raise SystemExit(0)
     _load_best(module, checkpoints / "best.ckpt", last)

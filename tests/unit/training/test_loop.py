@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -478,6 +479,17 @@ def test_a_signal_before_a_validation_does_not_lose_it(tmp_path: Path, settings:
     fit(tmp_path / "whole", trainer=settings, **HASTY)
     fit_and_resume(tmp_path / "part", settings, InterruptAt(12))  # the last batch of the second epoch
     assert_same_checkpoints(tmp_path / "whole", tmp_path / "part")
+
+
+def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
+    class Slow(Callback):
+        def on_train_epoch_start(self, *_: Any) -> None:
+            time.sleep(1.0)
+
+    first = fit(tmp_path, trainer={"max_epochs": 1, "callbacks": [Slow()]})
+    second = fit(tmp_path, trainer={"max_epochs": 2}, resume=True)
+    third = fit(tmp_path, trainer={"max_epochs": 2}, resume=True)  # has nothing left to do
+    assert all(trained.train_seconds > 1 for trained in (first, second, third))
 
 
 def test_a_run_that_was_moved_resumes_exactly(tmp_path: Path) -> None:
