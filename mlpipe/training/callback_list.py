@@ -8,12 +8,11 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from mlpipe.training.callbacks import (
-    BestCheckpoint,
     EMAWeights,
-    LastCheckpoint,
     ReproducibleSteps,
     StopOnNonFiniteLoss,
 )
+from mlpipe.training.checkpoints import BestCheckpoint, LastCheckpoint
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import TabularModule

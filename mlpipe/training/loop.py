@@ -32,7 +32,7 @@ from mlpipe.models import TableModel, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
 from mlpipe.training.callback_list import run_callbacks
-from mlpipe.training.callbacks import LastCheckpoint, RunInterrupted
+from mlpipe.training.checkpoints import LastCheckpoint, RunInterrupted
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.module import TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure

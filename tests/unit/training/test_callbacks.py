@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +12,7 @@ from mlpipe.data.batches import Batch
 from mlpipe.errors import TrainingError
 from mlpipe.models import Transformer, TransformerConfig
 from mlpipe.schema import InputSpec, NumericFeature
-from mlpipe.training.callbacks import BestCheckpoint, EMAWeights, StopOnNonFiniteLoss, first_non_finite
+from mlpipe.training.callbacks import EMAWeights, StopOnNonFiniteLoss, first_non_finite
 
 NAN = float("nan")
 
@@ -73,15 +72,3 @@ def test_the_average_forgets_the_random_start_and_then_decays() -> None:
     averages = [torch.zeros(1)]
     update(averages, [torch.ones(1)], torch.tensor(1000))
     assert torch.allclose(averages[0], torch.tensor([0.5]))
-
-
-def test_the_best_checkpoint_is_known_where_its_folder_has_been_moved_to(tmp_path: Path) -> None:
-    old, new = (BestCheckpoint(tmp_path / name, "best", monitor="val/rmse") for name in ("old", "new"))
-    old.best_model_score = old.kth_value = torch.tensor(0.5)
-    old.best_model_path = old.kth_best_model_path = str(tmp_path / "old" / "best.ckpt")
-    old.best_k_models = {old.best_model_path: old.kth_value}
-    new.load_state_dict(old.state_dict())
-    path = str(tmp_path / "new" / "best.ckpt")
-    assert (new.best_model_score, new.kth_value, new.best_k_models) == (0.5, 0.5, {path: 0.5})
-    assert new.best_model_path == new.kth_best_model_path == path
-    assert new.last_model_path == ""
