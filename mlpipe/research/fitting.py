@@ -161,10 +161,10 @@ def _undo(directory: RunDirectory, config: bytes | None) -> None:
 
 def _describe(directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule) -> None:
     """Write what the run is made of, before the first step."""
+    write_json(directory.preprocess, data.preprocessor.to_dict())  # the first file: by it the folder is known as a run
     write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     write_json(directory.env, environment(table.files))
     write_json(directory.schema, table.schema.to_dict())
-    write_json(directory.preprocess, data.preprocessor.to_dict())
     write_json(directory.sample_row, json_row(table.frames["validation"], table.schema))
 
 
