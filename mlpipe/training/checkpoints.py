@@ -97,8 +97,8 @@ class LastCheckpoint(Checkpoint):
             RunInterrupted: A signal came.
         """
         step = trainer.global_step
-        if 0 <= trainer.max_steps <= step:
-            # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.
+        if 0 <= trainer.max_steps <= step or _ends_between_validations(trainer):
+            # Lightning would leave without a validation, and the last steps be lost.
             trainer.should_stop = True
         self._within_step = step == self._step_before
         if self._within_step or _validation_follows(trainer):
@@ -141,6 +141,12 @@ class LastCheckpoint(Checkpoint):
             raise KeyboardInterrupt
         self.interrupted = True
         logger.warning("Stopping after this step; what was learnt so far is kept. Ctrl-C again stops at once.")
+
+
+def _ends_between_validations(trainer: L.Trainer) -> bool:
+    """Whether the run is at its end where validations go by the number of batches and not by epochs."""
+    at_end = trainer.is_last_batch and trainer.current_epoch + 1 == trainer.max_epochs
+    return trainer.check_val_every_n_epoch is None and at_end
 
 
 def _validation_follows(trainer: L.Trainer) -> bool:

@@ -183,15 +183,31 @@ def _trainer_arguments(trainer: Mapping[str, Any], data: TabularDataModule) -> d
     """The arguments of the `trainer` group over our defaults.
 
     Raises:
-        ConfigError: The run would end before its first validation.
+        ConfigError: The run would end before its first validation, or an epoch before it is due.
     """
-    epochs = default_epochs(len(data.arrays["train"]), data.batch_size)
+    rows, interval = len(data.arrays["train"]), trainer.get("val_check_interval")
     given = {key: value for key, value in trainer.items() if value is not None}
-    arguments = {"max_epochs": epochs, "gradient_clip_val": 1.0, "num_sanity_val_steps": 0, **given}
+    arguments = {
+        "max_epochs": default_epochs(rows, data.batch_size),
+        "gradient_clip_val": 1.0,
+        "num_sanity_val_steps": 0,
+        **given,
+    }
+    if trainer.get("check_val_every_n_epoch", 1) is None and not isinstance(interval, float | None):
+        # Null has a meaning of its own there: batches (or minutes) are counted on from one epoch to the next.
+        return {**arguments, "check_val_every_n_epoch": None}
     if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
         raise ConfigError(
             f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
             f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
+        )
+    limit = arguments.get("overfit_batches") or arguments.get("limit_train_batches", 1.0)
+    batches = max(1, rows // data.batch_size)
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if isinstance(interval, int) and interval > batches and not arguments.get("fast_dev_run"):
+        raise ConfigError(
+            f"`trainer.val_check_interval` is {interval}, but an epoch has {how_many(batches, 'batch', 'batches')}: "
+            "say at most that, or `trainer.check_val_every_n_epoch: null` to count batches on from epoch to epoch."
         )
     return arguments
 

@@ -345,6 +345,38 @@ def test_a_run_that_never_validates_is_refused(tmp_path: Path) -> None:
         fit(tmp_path, trainer={"max_time": "00:00:00:00"})
 
 
+def test_an_interval_that_is_longer_than_an_epoch_is_refused(tmp_path: Path) -> None:
+    sentence = r"`trainer\.val_check_interval` is 7, but an epoch has 6 batches: say at most that, or .*n_epoch: null`"
+    with pytest.raises(ConfigError, match=sentence):
+        fit(tmp_path, trainer={"val_check_interval": 7})
+    with pytest.raises(ConfigError, match="an epoch has 1 batch: "):
+        fit(tmp_path, trainer={"val_check_interval": 2, "limit_train_batches": 1})
+    assert not list(tmp_path.iterdir())
+
+
+class Validations(Callback):
+    """After how many steps there was one."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(8, [8, 16, 18]), (9, [9, 18]), (100, [18])])
+def test_validations_may_go_by_batches_on_from_epoch_to_epoch(tmp_path: Path, interval: int, steps: list[int]) -> None:
+    settings = {"max_epochs": 3, "val_check_interval": interval, "check_val_every_n_epoch": None}
+    validations = Validations()
+    fit(tmp_path / "whole", trainer={**settings, "callbacks": validations})
+    assert validations.steps == steps
+    assert checkpoint(tmp_path / "whole", "last")["global_step"] == 18
+    if interval == 8:
+        fit_and_resume(tmp_path / "part", settings, KilledBefore(10))
+        fit(tmp_path / "hasty", trainer=settings, **HASTY)
+        assert_same_checkpoints(tmp_path / "hasty", tmp_path / "part")
+
+
 def test_a_development_run_comes_to_an_end(tmp_path: Path) -> None:
     assert fit(tmp_path, trainer={"fast_dev_run": True}).metrics.keys() == {"validation", "test"}
 
