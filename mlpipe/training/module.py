@@ -210,14 +210,14 @@ class TabularModule(L.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Say how to build the network again, what else a resumed run cannot change, and the epoch's loss so far.
 
-        All processes save together; each gets back the mean of what they had, which is what is logged.
+        All processes save together; each goes on with the mean of what they had, as after a resume: the mean is logged.
         """
-        loss_sum = self.trainer.strategy.reduce(self._loss_sum, reduce_op="mean")
+        self._loss_sum = self.trainer.strategy.reduce(self._loss_sum, reduce_op="mean")
         checkpoint[CHECKPOINT_KEY] = {
             "model": self.model_config.to_dict(),
             "spec": self.spec.to_dict(),
             "optimizer": self.training_config.optimizer,
-            "epoch_loss": {"sum": float(loss_sum), "count": self._loss_count},
+            "epoch_loss": {"sum": float(self._loss_sum), "count": self._loss_count},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
