@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
+import numpy as np
 import polars as pl
 
 from mlpipe.arrays import Arrays
@@ -66,6 +68,8 @@ class TabularDataModule(L.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Fit on the training rows, transform all parts; the second call does nothing.
 
+        The weights of the training rows are scaled to 1 in the mean, those of the others are as they were given.
+
         Raises:
             DataError: The rows are not what they have to be, or have no weight.
         """
@@ -77,6 +81,10 @@ class TabularDataModule(L.LightningDataModule):
         for part, values in arrays.items():
             if values.weight is not None and len(values) and not values.weight.any():
                 raise DataError(f"All {how_many(len(values), f'{part} row')} have a weight of 0; none of them counts.")
+        if (weight := arrays["train"].weight) is not None:
+            # Once for all batches: what the loss of one counts is what its rows do (see `member_loss`).
+            scaled = (weight / weight.mean(dtype=np.float64)).astype(np.float32)
+            arrays["train"] = replace(arrays["train"], weight=scaled)
         self.arrays = arrays
 
     @property

@@ -93,15 +93,8 @@ class Source:
             ConfigError: The method needs a column that the schema does not have.
             DataError: A part that is needed would be empty, or none of its rows counts.
         """
-        split = self.positions(config)
-        held_out = self.frame[split.test]
-        parts: dict[Part, pl.DataFrame] = {
-            "train": self.frame[split.train],
-            "validation": self.others.get("validation", self.frame[split.validation]),
-            "test": self.others.get("test", held_out) if config.folds is None else held_out,
-        }
+        parts = self._parts(self.frame, config, self.positions(config))
         frames = {part: with_all_columns(parts[part], self.frame.columns) for part in PARTS}
-        _refuse_weightless(self.name, self.schema, frames)
         return Table(
             schema=self.schema,
             frames=frames,
@@ -112,7 +105,7 @@ class Source:
         )
 
     def positions(self, config: SplitConfig) -> Split:
-        """Which of the rows of `frame` go into which part; see `split`."""
+        """Which of the rows of `frame` go into which part; see `split`, which refuses the same."""
         config = replace(
             config,
             validation=0.0 if "validation" in self.others else config.validation,
@@ -124,7 +117,18 @@ class Source:
                 f"{self.name}: no rows are left for validation; early stopping and calibration need some: "
                 "set `data.split.validation` above 0 or give `data.validation`."
             )
+        if (column := self.schema.with_role(Role.WEIGHT)) is not None:
+            _refuse_weightless(self.name, column.name, self._parts(self.frame.select(column.name), config, split))
         return split
+
+    def _parts(self, frame: pl.DataFrame, config: SplitConfig, split: Split) -> dict[Part, pl.DataFrame]:
+        """The rows of each part, of the table or of some of its columns; those of other files have all of theirs."""
+        held_out = frame[split.test]
+        return {
+            "train": frame[split.train],
+            "validation": self.others.get("validation", frame[split.validation]),
+            "test": self.others.get("test", held_out) if config.folds is None else held_out,
+        }
 
     def set_aside(self, config: SplitConfig) -> pl.DataFrame:
         """The rows that no fold has: those of the test's own file, or that a column gives to the test."""
@@ -217,15 +221,13 @@ def read_labelled(
     return frame, dropped
 
 
-def _refuse_weightless(source: str, schema: Schema, frames: Mapping[Part, pl.DataFrame]) -> None:
+def _refuse_weightless(source: str, column: str, parts: Mapping[Part, pl.DataFrame]) -> None:
     """Refuse parts of whose rows none counts: nothing can be learned from them, nor measured on them."""
-    if (column := schema.with_role(Role.WEIGHT)) is None:
-        return
-    for part, frame in frames.items():
-        weights = frame.select(number(pl.col(column.name), frame.schema[column.name])).to_series()
+    for part, frame in parts.items():
+        weights = frame.select(number(pl.col(column), frame.schema[column])).to_series()
         if frame.height and weights.max() == 0:
             raise DataError(
-                f"{source}: all weights of the {part} rows are 0, as `data.weight` names {column.name!r}; change the "
+                f"{source}: all weights of the {part} rows are 0, as `data.weight` names {column!r}; change the "
                 "weights or `data.split`."
             )
 

@@ -64,17 +64,18 @@ def member_loss(
     class_weight: Tensor | None = None,
     quantiles: tuple[float, ...] | None = None,
 ) -> Tensor:
-    """Mean over the members of each one's mean loss over the rows, in float32.
+    """Mean over the members of each one's mean loss over the rows, in float32; means of batches average to a whole's.
 
     Args:
         logits_BKO: As `Transformer` gives them.
         target: As in `Arrays.target`: class ids (B,) for binary and multiclass, 0 and 1 (B, O) for multilabel,
             standardised values (B,) for regression.
         kind: Cross-entropy for the three classifications; squared error for regression, or the pinball loss.
-        weight: Sample weights (B,); the mean over rows is weighted by them.
+        weight: Sample weights (B,), 1 in the mean over all training rows: a loss is multiplied by them, and not divided
+            by what they sum to in a batch, for then a batch without a row that counts much would count as one with it.
         label_smoothing: Share of the target's mass spread evenly over the classes; ignored for regression.
-        class_weight: (C,) what rows count by their class, times their sample weight. Multilabel: (O,) what rows that
-            have a label count in its loss.
+        class_weight: (C,) what rows count by their class, times their sample weight, scaled like those. Multilabel:
+            (O,) what rows that have a label count in its loss.
         quantiles: Regression: the quantile that each output is to be, with the pinball loss (Koenker and Bassett 1978).
 
     Returns:
@@ -103,10 +104,7 @@ def member_loss(
     if class_weight is not None and kind is not TaskKind.MULTILABEL:
         of_class_B = class_weight[target.long()]
         weight = of_class_B if weight is None else weight * of_class_B
-    if weight is None:
-        return loss_B.mean()
-    # Rows that all count nothing have a loss of 0, and not 0 / 0.
-    return (loss_B * weight).sum() / weight.sum().clamp_min(torch.finfo(torch.float32).tiny)
+    return (loss_B if weight is None else loss_B * weight).mean()
 
 
 def _pinball(residual_BKO: Tensor, quantiles: tuple[float, ...]) -> Tensor:

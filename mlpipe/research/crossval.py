@@ -171,7 +171,7 @@ def _numbers(directory: RunDirectory, config: RunConfig, folds: int | None, repe
 
 
 def _plan(source: Source, split: SplitConfig, repeats: int) -> list[Fold]:
-    """All folds; each is cut once here, so that what cannot be cut is known before the first is trained."""
+    """All folds; each is cut once here, so that what cannot be cut, or does not count, is known before the first."""
     return [
         Fold(
             f"repeat-{fold.repeat}-fold-{fold.fold}" if repeats > 1 else f"fold-{fold.fold}",
@@ -247,7 +247,7 @@ class _Job:
         words = {"folds": fold.split.folds, "fold": fold.split.fold, "repeat": fold.split.repeat}
         flags = [f"--data.split.{name}={value}" for name, value in words.items()]
         # Parsed anew for each fold: the Trainer's callbacks have a state that must not pass from one to the next.
-        config = config_from_file(self.directory.config, [*flags, f"--seed_everything={self.seed + index}"])
+        config = config_from_file(self.directory.config, [*flags, f"--seed_everything={fold_seed(self.seed, index)}"])
         config = _on_one_device(replace(config, tracking=replace(config.tracking, run_name=None)))
         table = self.source.split(config.data.split, guarded=index == 0)
         for sentence in table.warnings if index == 0 else ():
@@ -257,6 +257,16 @@ class _Job:
         options: dict[str, Any] = {"resume": self.resume, "progress": self.progress, "parent": self.tracker}
         _, trained = fit_table(config, table, run=run.path, **options)
         return not trained.interrupted
+
+
+def fold_seed(seed: int, index: int) -> int:
+    """The seed of a fold: one more than that of the fold before, from the highest one on from 0 again.
+
+    Examples:
+        >>> fold_seed(7, 2), fold_seed(2**32 - 1, 1)
+        (9, 0)
+    """
+    return (seed + index) % 2**32
 
 
 def _track(tracker: MlflowTracker, metrics: Mapping[str, Any]) -> None:

@@ -73,8 +73,8 @@ def loss_curves(rows: Sequence[Mapping[str, str]], kind: TaskKind) -> Figure:
     return figure
 
 
-def confusion_matrix(target: Values, answer: Values, classes: Sequence[Label]) -> Figure:
-    """Counts of (truth, answer); the colour is the share of the truth's row.
+def confusion_matrix(target: Values, answer: Values, classes: Sequence[Label], weight: Floats | None = None) -> Figure:
+    """Counts of (truth, answer), or the sums of their weights; the colour is the share of the truth's row.
 
     With more than `MOST_ROWS` classes, the rarest share a row and a column.
 
@@ -82,16 +82,18 @@ def confusion_matrix(target: Values, answer: Values, classes: Sequence[Label]) -
         target: (T,) class ids.
         answer: (T,) class ids.
         classes: Their names.
+        weight: (T,) sample weights.
     """
     names = [short(label) for label in classes]
     if len(classes) > MOST_ROWS:
-        kept = np.sort(np.argsort(-np.bincount(target, minlength=len(classes)), kind="stable")[: MOST_ROWS - 1])
+        kept = np.sort(np.argsort(-np.bincount(target, weight, len(classes)), kind="stable")[: MOST_ROWS - 1])
         position = np.full(len(classes), MOST_ROWS - 1)
         position[kept] = np.arange(MOST_ROWS - 1)
         target, answer = position[target], position[answer]
         names = [*(names[c] for c in kept), f"{len(classes) - len(kept)} others"]
-    counts = skm.confusion_matrix(target, answer, labels=np.arange(len(names)))
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    counts = skm.confusion_matrix(target, answer, labels=np.arange(len(names)), sample_weight=weight)
+    of_truth = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, of_truth, out=np.zeros(counts.shape), where=of_truth > 0)
     size = min(3.2 + 0.45 * len(names), 12)
     figure = Figure(figsize=(size + 1, size), layout="constrained")
     axes = figure.subplots()
@@ -103,12 +105,13 @@ def confusion_matrix(target: Values, answer: Values, classes: Sequence[Label]) -
     if len(names) <= MOST_NUMBERS:
         for i, j in np.ndindex(counts.shape):
             colour = "white" if shares[i, j] > 0.5 else "black"
-            axes.text(j, i, f"{counts[i, j]:,}", ha="center", va="center", color=colour, fontsize=8)
+            number = f"{counts[i, j]:,}" if weight is None else f"{counts[i, j]:,.4g}"
+            axes.text(j, i, number, ha="center", va="center", color=colour, fontsize=8)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure
 
 
-def ranking_curves(target: Values, outputs: Floats, task: Task) -> tuple[Figure, Figure]:
+def ranking_curves(target: Values, outputs: Floats, task: Task, weight: Floats | None = None) -> tuple[Figure, Figure]:
     """ROC and precision-recall curves: one for binary, else one per class (or label), of the most frequent.
 
     A class that all or none of the rows have has no curve.
@@ -117,20 +120,21 @@ def ranking_curves(target: Values, outputs: Floats, task: Task) -> tuple[Figure,
         target: As in `Arrays.target`.
         outputs: (T, O) probabilities.
         task: Names the classes.
+        weight: (T,) sample weights.
     """
     roc, pr = Figure(figsize=(5.2, 5), layout="constrained"), Figure(figsize=(5.2, 5), layout="constrained")
     roc_axes, pr_axes = roc.subplots(), pr.subplots()
-    columns = sorted(_one_against_rest(target, outputs, task), key=lambda c: -c[1].sum())
+    columns = sorted(_one_against_rest(target, outputs, task), key=lambda c: -np.average(c[1], weights=weight))
     chosen = columns[:MOST_CURVES]
     which = f", the {MOST_CURVES} most frequent of {len(columns)}" if len(columns) > MOST_CURVES else ""
     for colour, (name, is_so_T, p_T) in zip(COLOURS, chosen, strict=False):
-        false_rate, true_rate, _ = skm.roc_curve(is_so_T, p_T)
-        precision, recall, _ = skm.precision_recall_curve(is_so_T, p_T, drop_intermediate=True)
-        area = skm.roc_auc_score(is_so_T, p_T)
+        false_rate, true_rate, _ = skm.roc_curve(is_so_T, p_T, sample_weight=weight)
+        precision, recall, _ = skm.precision_recall_curve(is_so_T, p_T, sample_weight=weight, drop_intermediate=True)
+        area = skm.roc_auc_score(is_so_T, p_T, sample_weight=weight)
         roc_axes.plot(false_rate, true_rate, color=colour, label=f"{name} (area {area:.3f})")
-        average = skm.average_precision_score(is_so_T, p_T)
+        average = skm.average_precision_score(is_so_T, p_T, sample_weight=weight)
         pr_axes.step(recall, precision, where="pre", color=colour, label=f"{name} (average {average:.3f})")
-        pr_axes.axhline(is_so_T.mean(), color=colour, linestyle=":", linewidth=1)
+        pr_axes.axhline(np.average(is_so_T, weights=weight), color=colour, linestyle=":", linewidth=1)
     roc_axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="chance")
     pr_axes.plot([], [], color=GREY, linestyle=":", label="chance (share of the class)")
     roc_axes.set(title=f"ROC curve{which}", xlabel="false positive rate", ylabel="true positive rate")
@@ -143,7 +147,13 @@ def ranking_curves(target: Values, outputs: Floats, task: Task) -> tuple[Figure,
     return roc, pr
 
 
-def reliability_diagram(target: Values, outputs: Floats, kind: TaskKind, uncalibrated: Floats | None = None) -> Figure:
+def reliability_diagram(
+    target: Values,
+    outputs: Floats,
+    kind: TaskKind,
+    uncalibrated: Floats | None = None,
+    weight: Floats | None = None,
+) -> Figure:
     """How often what was said with some probability came true, over how often it was said.
 
     Binary: the positive class; multiclass: the class that the model answers; multilabel: all labels together.
@@ -153,6 +163,7 @@ def reliability_diagram(target: Values, outputs: Floats, kind: TaskKind, uncalib
         outputs: (T, O) probabilities.
         kind: The task.
         uncalibrated: (T, O) the same before temperature scaling.
+        weight: (T,) sample weights.
     """
     figure = Figure(figsize=(5.2, 6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -162,12 +173,14 @@ def reliability_diagram(target: Values, outputs: Floats, kind: TaskKind, uncalib
     axes.plot([0, 1], [0, 1], color=GREY, linestyle=":", label="perfect")
     for name, p_TO, colour, marker in series:
         p_T, is_so_T = _said_and_true(target, p_TO, kind)
+        # With several labels a row is there once for each.
+        weight_T = np.ones(len(p_T)) if weight is None else np.repeat(weight, len(p_T) // len(weight))
         bin_T = np.minimum((p_T * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        count = np.bincount(bin_T, minlength=CALIBRATION_BINS)
+        count = np.bincount(bin_T, weight_T, CALIBRATION_BINS)
         some = count > 0
-        said = np.bincount(bin_T, p_T, CALIBRATION_BINS)[some] / count[some]
-        true = np.bincount(bin_T, is_so_T, CALIBRATION_BINS)[some] / count[some]
-        error = float(np.abs(said - true) @ count[some] / len(p_T))
+        said = np.bincount(bin_T, p_T * weight_T, CALIBRATION_BINS)[some] / count[some]
+        true = np.bincount(bin_T, is_so_T * weight_T, CALIBRATION_BINS)[some] / count[some]
+        error = float(np.abs(said - true) @ count[some] / count.sum())
         axes.plot(said, true, color=colour, marker=marker, markersize=5, label=f"{name} (error {error:.3f})")
         below.stairs(count, np.linspace(0, 1, CALIBRATION_BINS + 1), color=colour, fill=False, linewidth=1.5)
     what = {
@@ -176,7 +189,8 @@ def reliability_diagram(target: Values, outputs: Floats, kind: TaskKind, uncalib
     }.get(kind, "probability of a label")
     axes.set(title="Reliability", ylabel="share that came true", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.legend(frameon=False, loc="upper left", fontsize=9)
-    below.set(xlabel=what, ylabel="rows" if kind is not TaskKind.MULTILABEL else "labels")
+    counted = "rows" if kind is not TaskKind.MULTILABEL else "labels"
+    below.set(xlabel=what, ylabel=counted if weight is None else f"{counted}, weighted")
     tidy(axes)
     tidy(below)
     return figure

@@ -19,12 +19,13 @@ from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import Part, Source, Table
 from mlpipe.errors import ConfigError
 from mlpipe.features.rows import json_row
+from mlpipe.files import write_whole
 from mlpipe.logs import log_execution_time
 from mlpipe.research.plots import save_run_plots
 from mlpipe.training.callbacks import EpochLog
 from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.environment import environment
-from mlpipe.training.loop import Trained, train
+from mlpipe.training.loop import Trained, check_run, train
 from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig
 from mlpipe.training.ranks import Ranks, known_to_children
@@ -65,6 +66,8 @@ def fit_table(
         SystemExit: As `train`.
     """
     ranks = ranks or Ranks()
+    if ranks.is_first:
+        RunDirectory.check(run, resume=resume)
     check_recipe(config.training, table.schema.task)
     check_monitors(config.trainer, config.training, table.schema.task.kind)
     data = TabularDataModule(
@@ -78,23 +81,25 @@ def fit_table(
     with log_execution_time("preprocess it", logger):
         data.setup()
     values = resolved(config, table)
+    last, config_before = _take_up(RunDirectory(Path(run)), data) if resume and run is not None else (None, None)
+    check_run(data, config.model, config.training, config.trainer, last)
     if ranks.is_first:
         directory = RunDirectory.create(RUNS, config.tracking.experiment, path=run, resume=resume)
-        _describe(directory, values, table, data, resume=resume)
+        _describe(directory, values, table, data)
     else:
         directory = RunDirectory(Path(str(run)))
-    loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
     tracker = None
-    if config.tracking.enabled:
-        tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume, parent=parent)
-        tracker.log_hyperparams(values)
-        loggers.append(tracker)
-    trainer = dict(config.trainer)
-    for name in ("enable_progress_bar", "enable_model_summary"):
-        if trainer.get(name) is None:
-            trainer[name] = progress
-    trainer["callbacks"] = [*given_callbacks(trainer), *([] if progress else [EpochLog()])]
     try:
+        loggers: list[Any] = [MetricsCSV(directory.metrics_csv, resume=resume)]
+        if config.tracking.enabled:
+            tracker = MlflowTracker(config.tracking, directory, RUNS, resume=resume, parent=parent)
+            tracker.log_hyperparams(values)
+            loggers.append(tracker)
+        trainer = dict(config.trainer)
+        for name in ("enable_progress_bar", "enable_model_summary"):
+            if trainer.get(name) is None:
+                trainer[name] = progress
+        trainer["callbacks"] = [*given_callbacks(trainer), *([] if progress else [EpochLog()])]
         with known_to_children(directory.path):
             trained = train(
                 data,
@@ -104,14 +109,14 @@ def fit_table(
                 checkpoints=directory.checkpoints,
                 seed=config.seed,
                 loggers=loggers,
-                resume=resume and directory.last_checkpoint.is_file(),
+                resume=last is not None,
             )
         _finish(directory, table, data, trained)
     except BaseException as error:
         if tracker is not None:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
-        if isinstance(error, ConfigError) and not resume and ranks.is_first:
-            directory.discard_if_untrained()
+        if isinstance(error, ConfigError) and ranks.is_first:
+            _undo(directory, config_before)
         raise
     if tracker is not None:
         tracker.log_metrics({f"{part}/{k}": v for part, values in trained.metrics.items() for k, v in values.items()})
@@ -126,20 +131,40 @@ def resolved(config: RunConfig, table: Table | Source) -> dict[str, Any]:
     return {**values, "data": {**values["data"], **_absolute_paths(config.data), "read": asdict(table.read)}}
 
 
-def _describe(
-    directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule, *, resume: bool
-) -> None:
+def _take_up(directory: RunDirectory, data: TabularDataModule) -> tuple[Path | None, bytes | None]:
+    """What there is of a run that is to go on.
+
+    Returns:
+        Its last checkpoint, and the text of its config; None where it has not come so far.
+
+    Raises:
+        ConfigError: It began with other rows.
+    """
+    if directory.preprocess.is_file():
+        before = json.loads(directory.preprocess.read_text(encoding="utf-8"))
+        if before != data.preprocessor.to_dict():
+            raise ConfigError(
+                f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
+                "with; start a new run."
+            )
+    last = directory.last_checkpoint if directory.last_checkpoint.is_file() else None
+    return last, directory.config.read_bytes() if directory.config.is_file() else None
+
+
+def _undo(directory: RunDirectory, config: bytes | None) -> None:
+    """Leave a run that Lightning has refused as it was: without a trace, or with the config that it had."""
+    if config is None:
+        directory.discard_if_untrained()
+    else:
+        write_whole(directory.config, config)
+
+
+def _describe(directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule) -> None:
     """Write what the run is made of, before the first step."""
-    preprocess = data.preprocessor.to_dict()
-    if resume and directory.preprocess.is_file() and json.loads(directory.preprocess.read_text()) != preprocess:
-        raise ConfigError(
-            f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
-            "with; start a new run."
-        )
+    write_json(directory.preprocess, data.preprocessor.to_dict())  # the first file: by it the folder is known as a run
     write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     write_json(directory.env, environment(table.files))
     write_json(directory.schema, table.schema.to_dict())
-    write_json(directory.preprocess, preprocess)
     write_json(directory.sample_row, json_row(table.frames["validation"], table.schema))
 
 

@@ -34,14 +34,14 @@ def save_run_plots(
     uncalibrated: Floats | None = None,
     threshold: float = EVEN,
 ) -> list[Path]:
-    """Draw everything that suits the task into `run.plots`.
+    """Draw everything that suits the task into `run.plots`, as the metrics count it: rows of weight 0 are left out.
 
     Args:
         run: Its `metrics.csv` gives the loss curves.
         task: The task.
         outputs: (T, O) what the model says of a part: probabilities, or standardised values for regression, or
             quantiles, of which the middle one is drawn.
-        data: Has the part's targets.
+        data: Has the part's targets and sample weights.
         part: Which one.
         uncalibrated: (T, O) the probabilities before temperature scaling, for the reliability diagram.
         threshold: Binary: the answer is the second class where its probability is above this.
@@ -50,10 +50,15 @@ def save_run_plots(
         The files.
     """
     truth: Values = np.asarray(data.arrays[part].target)
+    weight: Floats | None = data.arrays[part].weight
+    if weight is not None:
+        counted = weight > 0
+        truth, outputs, weight = truth[counted], outputs[counted], weight[counted].astype(np.float64)
+        uncalibrated = None if uncalibrated is None else uncalibrated[counted]
     if task.kind is TaskKind.REGRESSION:
         codec = data.preprocessor.target_
         truth, outputs = codec.in_units(truth), codec.in_units(outputs[:, outputs.shape[1] // 2])
-    drawn = dict(task_figures(task, outputs, truth, uncalibrated, threshold))
+    drawn = dict(task_figures(task, outputs, truth, uncalibrated, threshold, weight))
     if run.metrics_csv.is_file():
         drawn["loss"] = figures.loss_curves(read_metrics(run.metrics_csv), task.kind)
     run.plots.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,12 @@ def save_run_plots(
 
 
 def task_figures(
-    task: Task, outputs: Floats, target: Values, uncalibrated: Floats | None = None, threshold: float = EVEN
+    task: Task,
+    outputs: Floats,
+    target: Values,
+    uncalibrated: Floats | None = None,
+    threshold: float = EVEN,
+    weight: Floats | None = None,
 ) -> Iterator[tuple[str, Figure]]:
     """The figures that suit a task, by name.
 
@@ -71,6 +81,7 @@ def task_figures(
         target: As in `Arrays.target`, but in its own units for regression.
         uncalibrated: (T, O) the probabilities before temperature scaling.
         threshold: Binary: the answer is the second class where its probability is above this.
+        weight: (T,) sample weights, above 0. Those of a regression do not show: each row is a point.
     """
     if task.kind is TaskKind.REGRESSION:
         truth, value = target.reshape(-1), outputs.reshape(-1)
@@ -80,11 +91,11 @@ def task_figures(
     if task.kind is not TaskKind.MULTILABEL:
         is_binary = outputs.shape[1] == 1
         answer = is_yes(outputs[:, 0], threshold).astype(np.int64) if is_binary else outputs.argmax(axis=1)
-        yield "confusion_matrix", figures.confusion_matrix(target, answer, task.classes)
-    roc, precision_recall = figures.ranking_curves(target, outputs, task)
+        yield "confusion_matrix", figures.confusion_matrix(target, answer, task.classes, weight)
+    roc, precision_recall = figures.ranking_curves(target, outputs, task, weight)
     yield "roc", roc
     yield "precision_recall", precision_recall
-    yield "reliability", figures.reliability_diagram(target, outputs, task.kind, uncalibrated)
+    yield "reliability", figures.reliability_diagram(target, outputs, task.kind, uncalibrated, weight)
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -25,13 +25,16 @@ _YAML_WORDS = {True: ("yes", "true", "on"), False: ("no", "false", "off")}
 def class_weights(
     wanted: str | Mapping[Any, float] | None, task: Task, arrays: Arrays
 ) -> npt.NDArray[np.float32] | None:
-    """The weight of each class, in the order of the task's.
+    """The weight of each class, in the order of the task's, scaled so that a row's is 1 in the mean.
+
+    A row's weight is that of its class times its sample weight; its mean is over all training rows, as `member_loss`
+    wants it.
 
     Args:
-        wanted: `training.class_weights`. `balanced`: all classes weigh the same in sum, and a row 1 in the mean, as
-            scikit-learn has it. A mapping: those that it does not name weigh 1.
+        wanted: `training.class_weights`. `balanced`: all classes weigh the same in sum, as scikit-learn has it. A
+            mapping: those that it does not name weigh 1, before the scaling.
         task: Names the classes. Multilabel: a weight is that of the rows that have the label, against 1 for those that
-            have not, and `balanced` makes both sides of each label weigh the same.
+            have not, and `balanced` makes both sides of each label weigh the same; nothing is scaled.
         arrays: The training rows.
 
     Returns:
@@ -42,10 +45,16 @@ def class_weights(
     """
     if wanted is None:
         return None
-    if wanted == BALANCED:
-        return _balanced(task, arrays).astype(np.float32)
-    assert isinstance(wanted, Mapping)  # TrainingConfig knows no other word
-    return named_weights(wanted, task)
+    assert arrays.target is not None  # these rows are labelled
+    assert wanted == BALANCED or isinstance(wanted, Mapping)  # TrainingConfig knows no other word
+    row_weight = np.ones(len(arrays)) if arrays.weight is None else arrays.weight.astype(np.float64)
+    if isinstance(wanted, Mapping):
+        weights = named_weights(wanted, task).astype(np.float64)
+    else:
+        weights = _balanced(task, arrays.target, row_weight)
+    if task.kind is not TaskKind.MULTILABEL:
+        weights = weights / np.mean(row_weight * weights[arrays.target.astype(np.int64)])
+    return weights.astype(np.float32)
 
 
 def named_weights(wanted: Mapping[Any, float], task: Task) -> npt.NDArray[np.float32]:
@@ -65,18 +74,17 @@ def named_weights(wanted: Mapping[Any, float], task: Task) -> npt.NDArray[np.flo
     return weights
 
 
-def _balanced(task: Task, arrays: Arrays) -> npt.NDArray[np.float64]:
-    target, weight = arrays.target, arrays.weight
-    assert target is not None  # these rows are labelled
-    row_weight = np.ones(len(target)) if weight is None else weight.astype(np.float64)
+def _balanced(task: Task, target: npt.NDArray[Any], row_weight: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     if task.kind is TaskKind.MULTILABEL:
-        mass = row_weight @ target.astype(np.float64)
-        against = row_weight.sum() - mass
+        mass, against = (row_weight @ side.astype(np.float64) for side in (target, 1 - target))
     else:
         mass = np.bincount(target.astype(np.int64), row_weight, len(task.classes)).astype(np.float64)
         against = np.full_like(mass, mass.sum() / np.count_nonzero(mass))
-    # A class without training rows has nothing that a weight could count.
-    weights: npt.NDArray[np.float64] = np.divide(against, mass, out=np.ones_like(mass), where=mass > 0)
+    # A class without training rows has nothing that a weight could count. A label that all of them have has nothing to
+    # balance: by a weight of 0 it would not be learnt.
+    weights: npt.NDArray[np.float64] = np.divide(
+        against, mass, out=np.ones_like(mass), where=(mass > 0) & (against > 0)
+    )
     return weights
 
 

@@ -8,16 +8,15 @@ from pathlib import Path
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from mlpipe.training.callbacks import (
-    BestCheckpoint,
     EMAWeights,
-    LastCheckpoint,
-    Patience,
     ReproducibleSteps,
     StopOnNonFiniteLoss,
 )
+from mlpipe.training.checkpoints import BestCheckpoint, LastCheckpoint
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.metrics import HIGHER_IS_BETTER
 from mlpipe.training.module import TabularModule
+from mlpipe.training.stopping import Patience, StaysStopped
 
 
 def run_callbacks(
@@ -54,7 +53,7 @@ def run_callbacks(
     callbacks += given
     for callback in callbacks:
         _look_behind_validations(callback)
-    return [*callbacks, LastCheckpoint(checkpoints / "last.ckpt", training.checkpoint_every_steps)]
+    return [*callbacks, StaysStopped(), LastCheckpoint(checkpoints / "last.ckpt", training.checkpoint_every_steps)]
 
 
 def _look_behind_validations(callback: Callback) -> None:

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
-from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelCheckpoint, WeightAveraging
-from lightning.pytorch.utilities.exceptions import SIGTERMException
+from lightning.pytorch.callbacks import Callback, WeightAveraging
 from torch import Tensor, nn
 
 from mlpipe.data.batches import Batch
@@ -140,134 +135,6 @@ def first_non_finite(net: nn.Module, batch: Batch) -> str:
         for handle in handles:
             handle.remove()
     return f"the output of layer {found[0]!r} is the first that is not finite" if found else "the loss alone overflowed"
-
-
-class RunInterrupted(SIGTERMException):
-    """Ctrl-C or SIGTERM has ended training between two batches; `last.ckpt` is written."""
-
-
-class LastCheckpoint(Checkpoint):
-    """Writes `last.ckpt` behind each validation, every few steps if asked to, and when the run is interrupted.
-
-    On Ctrl-C or SIGTERM the step in hand is finished, the checkpoint written, and `RunInterrupted` raised: the resumed
-    run goes on as if nothing had happened. A second Ctrl-C ends the process at once. (Lightning's own handling of
-    Ctrl-C exits without a checkpoint.) What is written is whole:
-
-    - With accumulated gradients a step takes several batches, and a checkpoint holds no gradients. One that falls
-      between them, by a validation in their midst, is written at the end of the step.
-    - A step that is followed by a validation is written behind that: Lightning would leave it out of the resumed run.
-
-    It has to be the last callback, so that the others' states hold what the same validation has made of them.
-
-    Args:
-        path: The file.
-        every_steps: Optimiser steps between two checkpoints within an epoch; None: none.
-    """
-
-    def __init__(self, path: Path, every_steps: int | None = None) -> None:
-        self.path = path
-        self.every_steps = every_steps
-        self.interrupted = False
-        self._step_before = 0
-        self._within_step = False
-        self._overdue = False  # it was time to save in the midst of a step
-        self._validated = False  # saved behind a validation, and nothing was trained since
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take over SIGINT and SIGTERM."""
-        if threading.current_thread() is threading.main_thread():  # no other may
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
-
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
-        """Remember the step, to know whether this batch has ended it.
-
-        Raises:
-            RunInterrupted: A signal came before the validation behind the last step, or during it.
-        """
-        if self._validated and self._is_interrupted(trainer):
-            raise RunInterrupted
-        self._validated = False
-        self._step_before = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save if it is time to, or if a signal came.
-
-        Raises:
-            RunInterrupted: A signal came.
-        """
-        step = trainer.global_step
-        if 0 <= trainer.max_steps <= step:
-            # Lightning would leave in the middle of an epoch without a validation, and the last steps be lost.
-            trainer.should_stop = True
-        self._within_step = step == self._step_before
-        if self._within_step or _validation_follows(trainer):
-            return
-        due = self._overdue or (self.every_steps is not None and step % self.every_steps == 0)
-        stop = self._is_interrupted(trainer)
-        if due or stop:
-            self._save(trainer)
-        if stop:
-            raise RunInterrupted
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save, unless a step is only half done: the best score so far is part of the state."""
-        if self._within_step:
-            self._overdue = True
-        else:
-            self._save(trainer)
-            self._validated = True
-
-    def give_signals_back(self) -> None:
-        """Undo `on_fit_start`; to be called when the Trainer has ended, however it did.
-
-        No hook does: when an exception ends the training, Lightning afterwards sets the handlers that it has found,
-        which are ours.
-        """
-        for number, previous in self._previous.items():
-            signal.signal(number, previous)
-        self._previous = {}
-
-    def _save(self, trainer: L.Trainer) -> None:
-        trainer.save_checkpoint(self.path)
-        self._overdue = False
-
-    def _is_interrupted(self, trainer: L.Trainer) -> bool:
-        """Whether a signal came to one of the processes at least: all of them stop at the same step."""
-        return bool(trainer.strategy.reduce_boolean_decision(self.interrupted, all=False))
-
-    def _handle(self, _number: int, _frame: FrameType | None) -> None:
-        if self.interrupted:
-            raise KeyboardInterrupt
-        self.interrupted = True
-        logger.warning("Stopping after this step; what was learnt so far is kept. Ctrl-C again stops at once.")
-
-
-def _validation_follows(trainer: L.Trainer) -> bool:
-    """Whether there is a validation behind the batch that has just ended: what the Trainer asks itself next."""
-    data_fetcher = trainer.fit_loop._data_fetcher
-    assert data_fetcher is not None  # it has fetched that batch
-    return trainer.fit_loop.epoch_loop._should_check_val_fx(data_fetcher)
-
-
-class BestCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` by another name: Lightning refuses two with the same settings, and a user may add one."""
-
-
-class Patience(EarlyStopping):
-    """Early stopping whose patience is the config's, also after a resume.
-
-    Lightning's own takes the patience of the interrupted run out of the checkpoint, whatever the config says now.
-    """
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """All of the old state but the patience."""
-        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class EpochLog(Callback):

@@ -76,11 +76,11 @@ class TrainingConfig:
         self._check_answers()
         self._check_class_weights()
         for name in ("lr", "muon_lr"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
-                raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it has to be above 0.")
+            if getattr(self, name) is not None and not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it has to be a number above 0.")
         for name in ("weight_decay", "patience"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it cannot be negative.")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it has to be a number, 0 or above.")
         for name in ("beta1", "beta2", "warmup_fraction", "label_smoothing", "ema_decay"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"`training.{name}` is {getattr(self, name)}; it has to be from 0 to below 1.")

@@ -9,6 +9,7 @@ import csv
 import io
 from argparse import Namespace
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ class MetricsCSV(Logger):
     """A Lightning logger that writes one CSV file, each line as soon as it is logged.
 
     Columns are `epoch`, `step` and then the metrics in the order in which they first came; a new one is added on the
-    right. A resumed run appends; lines of the run before that lie at or behind its first step, which were logged after
-    the checkpoint, are replaced.
+    right. A resumed run appends; lines of the run before that were logged after the checkpoint are replaced: those
+    behind its first step, and at that step those from the first on that has one of the same metrics.
 
     Args:
         path: The file.
@@ -76,7 +77,7 @@ class MetricsCSV(Logger):
         """
         row: dict[str, Any] = {"epoch": "", "step": step or 0, **{name: _short(v) for name, v in metrics.items()}}
         if not self._columns:
-            self._rewrite([old for old in self._resumed_rows if int(old["step"]) < row["step"]], row)
+            self._rewrite(list(takewhile(lambda old: _came_before(old, row), self._resumed_rows)), row)
         elif not set(row) <= set(self._columns):
             self._rewrite(read_metrics(self._path), row)
         with self._path.open("a", encoding="utf-8", newline="") as file:
@@ -103,6 +104,12 @@ def read_metrics(path: str | Path) -> list[dict[str, str]]:
     with Path(path).open(encoding="utf-8", newline="") as file:
         lines = [line for line in file if line.endswith("\n")]
     return list(csv.DictReader(lines))
+
+
+def _came_before(old: Mapping[str, str], new: Mapping[str, Any]) -> bool:
+    """Whether a line of the run before was logged before the checkpoint from which the new line comes."""
+    again = any(old.get(name) for name in new if name not in ("epoch", "step"))
+    return int(old["step"]) < new["step"] or (int(old["step"]) == new["step"] and not again)
 
 
 def _short(value: float) -> float | int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,10 +32,11 @@ from mlpipe.models import TableModel, TransformerConfig, member_average
 from mlpipe.schema import TaskKind
 from mlpipe.training.balance import class_weights
 from mlpipe.training.callback_list import run_callbacks
-from mlpipe.training.callbacks import LastCheckpoint, RunInterrupted
+from mlpipe.training.checkpoints import LastCheckpoint, RunInterrupted
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.module import CHECKPOINT_KEY, TabularModule
+from mlpipe.training.module import TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
+from mlpipe.training.resume import check_resumable
 from mlpipe.training.trainer_group import check_monitors, check_trainer, given_callbacks, trainer_errors
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ class Trained:
             regression.
         uncalibrated: The same with a temperature of 1.
         metrics: By part, then by name; in target units.
-        train_seconds: Wall time of the Trainer's fit.
+        train_seconds: Wall time of the Trainer's fit; of a resumed run with that of the sessions before, each up to the
+            checkpoint that the next one went on from.
         epochs: Epochs begun.
         interrupted: Whether Ctrl-C (or SIGTERM) cut it short.
     """
@@ -100,45 +101,74 @@ def train(
         SystemExit: This is one of several processes that train together, and not the first; its work is done.
     """
     keep_freed_memory()
+    last = checkpoints / "last.ckpt"
+    if resume and not last.is_file():
+        raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
+    check_run(data, model, training, trainer, last if resume else None)
+    accumulated = trainer.get("accumulate_grad_batches")
+    training = training.at_batch_size(data.batch_size * (accumulated if isinstance(accumulated, int) else 1))
+    module = _module(data, model, training, seed)
+    arguments = _trainer_arguments(trainer, data)
+    arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
+    arguments["logger"] = list(loggers)
+    with quiet_lightning():
+        with trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
+            runner = L.Trainer(**arguments)
+        with trainer_errors(MisconfigurationException, ModuleNotFoundError):
+            interrupted = _fit(runner, module, data, last if resume else None)
+    seconds = next(callback.seconds for callback in arguments["callbacks"] if isinstance(callback, LastCheckpoint))
+    if not runner.is_global_zero:
+        raise SystemExit(0)
+    _load_best(module, checkpoints / "best.ckpt", last)
+    # Of a run that is resumed and has nothing left to do, Lightning's own number lacks the last epoch.
+    epochs = runner.fit_loop.epoch_progress.current.ready
+    return replace(_measured(module, data, training), train_seconds=seconds, epochs=epochs, interrupted=interrupted)
+
+
+def check_run(
+    data: TabularDataModule,
+    model: TransformerConfig,
+    training: TrainingConfig,
+    trainer: Mapping[str, Any],
+    last: Path | None = None,
+) -> None:
+    """Refuse what `train` cannot do, as far as that is known before it; to be asked before a run writes anything.
+
+    A resumed run reads its own config: were it written first, one that is refused would be read by every later try.
+
+    Args:
+        data: As for `train`, as are the next three.
+        model: The network.
+        training: The recipe.
+        trainer: Arguments for `lightning.Trainer`.
+        last: The checkpoint to go on from, if there is one.
+
+    Raises:
+        ConfigError: As `train`.
+    """
     check_trainer(trainer)
     check_recipe(training, data.schema.task)
     check_monitors(trainer, training, data.schema.task.kind)
     data.setup("fit")
-    accumulated = trainer.get("accumulate_grad_batches")
-    training = training.at_batch_size(data.batch_size * (accumulated if isinstance(accumulated, int) else 1))
-    module = _module(data, model, training, seed)
-    last = checkpoints / "last.ckpt"
-    if resume and not last.is_file():
-        raise ConfigError(f"{last}: there is no checkpoint to resume from; leave `--resume` out.")
-    arguments = _trainer_arguments(trainer, default_epochs(len(data.arrays["train"]), data.batch_size))
-    arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
-    arguments["logger"] = list(loggers)
-    if resume:
-        _check_resumable(last, module, arguments["max_epochs"])
-    with quiet_lightning():
-        with trainer_errors(MisconfigurationException, ValueError, ModuleNotFoundError):
-            runner = L.Trainer(**arguments)
-        started = time.perf_counter()
-        with trainer_errors(MisconfigurationException, ModuleNotFoundError):
-            interrupted = _fit(runner, module, data, last if resume else None)
-        seconds = time.perf_counter() - started
-    if not runner.is_global_zero:
-        raise SystemExit(0)
-    _load_best(module, checkpoints / "best.ckpt", last)
-    return replace(
-        _measured(module, data, training), train_seconds=seconds, epochs=runner.current_epoch, interrupted=interrupted
-    )
+    spec = _judged_by(data, training).network_spec(data.spec)
+    max_epochs = _trainer_arguments(trainer, data)["max_epochs"]
+    if last is not None:
+        check_resumable(last, model.for_outputs(spec.num_outputs), spec, training, max_epochs)
+
+
+def _judged_by(data: TabularDataModule, training: TrainingConfig) -> Calibration:
+    """By what the epochs are judged.
+
+    Raises:
+        ConfigError: There are too few validation rows for the interval.
+    """
+    weight = data.arrays["validation"].weight
+    return before_training(training, len(data.arrays["validation"]) if weight is None else int((weight > 0).sum()))
 
 
 def _module(data: TabularDataModule, model: TransformerConfig, training: TrainingConfig, seed: int) -> TabularModule:
-    """The module of a table, with fresh weights.
-
-    Raises:
-        ConfigError: There are too few validation rows for the interval, or a class weight is of no class.
-    """
-    task, weight = data.schema.task, data.arrays["validation"].weight
-    counted = len(data.arrays["validation"]) if weight is None else int((weight > 0).sum())
-    judged_by = before_training(training, counted)
+    """The module of a table, with fresh weights."""
+    task, judged_by = data.schema.task, _judged_by(data, training)
     torch.manual_seed(seed)
     return TabularModule(
         model,
@@ -151,18 +181,35 @@ def _module(data: TabularDataModule, model: TransformerConfig, training: Trainin
     )
 
 
-def _trainer_arguments(trainer: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+def _trainer_arguments(trainer: Mapping[str, Any], data: TabularDataModule) -> dict[str, Any]:
     """The arguments of the `trainer` group over our defaults.
 
     Raises:
-        ConfigError: The run would end before its first validation.
+        ConfigError: The run would end before its first validation, or an epoch before it is due.
     """
+    rows, interval = len(data.arrays["train"]), trainer.get("val_check_interval")
     given = {key: value for key, value in trainer.items() if value is not None}
-    arguments = {"max_epochs": epochs, "gradient_clip_val": 1.0, "num_sanity_val_steps": 0, **given}
+    arguments = {
+        "max_epochs": default_epochs(rows, data.batch_size),
+        "gradient_clip_val": 1.0,
+        "num_sanity_val_steps": 0,
+        **given,
+    }
+    if trainer.get("check_val_every_n_epoch", 1) is None and not isinstance(interval, float | None):
+        # Null has a meaning of its own there: batches (or minutes) are counted on from one epoch to the next.
+        return {**arguments, "check_val_every_n_epoch": None}
     if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
         raise ConfigError(
             f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
             f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
+        )
+    limit = arguments.get("overfit_batches") or arguments.get("limit_train_batches", 1.0)
+    batches = max(1, rows // data.batch_size)
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if isinstance(interval, int) and interval > batches and not arguments.get("fast_dev_run"):
+        raise ConfigError(
+            f"`trainer.val_check_interval` is {interval}, but an epoch has {how_many(batches, 'batch', 'batches')}: "
+            "say at most that, or `trainer.check_val_every_n_epoch: null` to count batches on from epoch to epoch."
         )
     return arguments
 
@@ -200,31 +247,6 @@ def _measured(module: TabularModule, data: TabularDataModule, training: Training
         uncalibrated={part: member_average(values, kind).numpy() for part, values in logits.items()},
         metrics={part: measure(values, held_out[part], codec, calibration) for part, values in logits.items()},
     )
-
-
-def _check_resumable(checkpoint: Path, module: TabularModule, max_epochs: int) -> None:
-    """Refuse to go on with another network than the run began with, or with a run that is complete.
-
-    Raises:
-        ConfigError: Names the key that differs.
-    """
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-    if state[CHECKPOINT_KEY]["spec"]["num_outputs"] != module.spec.num_outputs:
-        raise ConfigError("`training.loss` is another than the run began with; a resumed run keeps its loss.")
-    began, now = state[CHECKPOINT_KEY]["model"], module.model_config.to_dict()
-    for key, value in now.items():
-        if began.get(key) != value:
-            raise ConfigError(
-                f"`model.{key}` is {value!r}, but the run began with {began.get(key)!r}; "
-                "a resumed run keeps its network."
-            )
-    loop = state["loops"]["fit_loop"]
-    completed, batches = loop["epoch_progress"]["current"]["completed"], loop["epoch_loop.batch_progress"]
-    if 0 <= max_epochs <= completed:
-        # Lightning completes an epoch behind its validation, at the end of which the checkpoint was written.
-        in_full = batches["is_last_batch"] and batches["current"]["processed"] == batches["current"]["ready"]
-        done = how_many(completed + in_full, "epoch")
-        raise ConfigError(f"The run has done {done} already; raise `trainer.max_epochs` above that to go on.")
 
 
 def _fit(runner: L.Trainer, module: TabularModule, data: TabularDataModule, checkpoint: Path | None) -> bool:

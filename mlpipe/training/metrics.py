@@ -2,8 +2,8 @@
 
 Notable:
 - probabilities in, numbers out: the function sees what the server answers, not the logits;
-- torchmetrics where it can (no weights), scikit-learn or NumPy where it cannot: torchmetrics' functional metrics
-  take no sample weights;
+- torchmetrics for classes without weights, scikit-learn or NumPy for the rest: torchmetrics' functional metrics take no
+  sample weights, and its R² takes small sums of squares for zero;
 - what is not defined on the rows at hand (AUROC with one class only) is left out and not NaN, and a class that is
   absent from the validation rows is no reason for a warning.
 

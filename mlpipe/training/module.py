@@ -26,7 +26,7 @@ from mlpipe.training.outcome import Objective
 
 Values = npt.NDArray[np.floating[Any]]
 
-#: Under this key a checkpoint says how to build its network; plain JSON types, so that `weights_only` loads it.
+#: Under this key a checkpoint says what its run began with; plain JSON types, so that `weights_only` loads it.
 CHECKPOINT_KEY = "mlpipe"
 
 
@@ -94,6 +94,10 @@ class TabularModule(L.LightningModule):
         if stage == "fit" and self.training_config.compile:
             self._compiled = torch.compile(self.net.forward, fullgraph=True)
 
+    def on_train_start(self) -> None:
+        """Have what a checkpoint has brought where the losses are: no epoch begins in a run resumed within one."""
+        self._loss_sum = self._loss_sum.to(self.device)
+
     def on_train_epoch_start(self) -> None:
         """Start the epoch's mean loss."""
         self._loss_sum, self._loss_count = torch.zeros((), device=self.device), 0
@@ -118,7 +122,7 @@ class TabularModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the epoch's mean loss: once, since `self.log` in each step costs as much as a small layer."""
-        if self._loss_count:  # none in a run that was resumed at the end of an epoch
+        if self._loss_count:  # none if the time was up before the first batch
             self.log("train/loss", self.epoch_loss, sync_dist=True)
 
     @property
@@ -204,8 +208,22 @@ class TabularModule(L.LightningModule):
             torch.nn.utils.clip_grad_norm_(self.net.parameters(), gradient_clip_val)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Say how to build the network again."""
-        checkpoint[CHECKPOINT_KEY] = {"model": self.model_config.to_dict(), "spec": self.spec.to_dict()}
+        """Say how to build the network again, what else a resumed run cannot change, and the epoch's loss so far.
+
+        All processes save together; each goes on with the mean of what they had, as after a resume: the mean is logged.
+        """
+        self._loss_sum = self.trainer.strategy.reduce(self._loss_sum, reduce_op="mean")
+        checkpoint[CHECKPOINT_KEY] = {
+            "model": self.model_config.to_dict(),
+            "spec": self.spec.to_dict(),
+            "optimizer": self.training_config.optimizer,
+            "epoch_loss": {"sum": float(self._loss_sum), "count": self._loss_count},
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the epoch's loss."""
+        loss = checkpoint[CHECKPOINT_KEY]["epoch_loss"]
+        self._loss_sum, self._loss_count = torch.tensor(loss["sum"]), loss["count"]
 
 
 def total_steps(trainer: L.Trainer) -> int:

@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sklearn.metrics as skm
-import torch
-import torchmetrics.functional as tmf
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -47,13 +45,6 @@ def _errors(value_T: Floats, y_T: Floats, weight_T: Floats | None) -> dict[str, 
     # All three are the same for shifted values, and sums of squares of small numbers keep their digits.
     y_T, value_T = y_T - y_T.mean(), value_T - y_T.mean()
     defined = len(y_T) > 1 and bool((y_T != y_T[0]).any())
-    if weight_T is None:
-        value, y = torch.tensor(value_T), torch.tensor(y_T)
-        return {
-            "rmse": float(tmf.mean_squared_error(value, y, squared=False)),
-            "mae": float(tmf.mean_absolute_error(value, y)),
-            "r2": float(tmf.r2_score(value, y)) if defined else np.nan,
-        }
     return {
         "rmse": float(skm.root_mean_squared_error(y_T, value_T, sample_weight=weight_T)),
         "mae": float(skm.mean_absolute_error(y_T, value_T, sample_weight=weight_T)),

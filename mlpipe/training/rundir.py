@@ -12,6 +12,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,8 +72,9 @@ class RunDirectory:
         """Whether a run can be begun (or taken up) at a path; to be asked before anything slow is done.
 
         Raises:
-            ConfigError: The folder holds something and `resume` is not given, `resume` names no folder or one of the
-                other kind (a cross-validation, a single run), or the path is a file or below one.
+            ConfigError: The folder holds something and `resume` is not given, `resume` names no folder, one that holds
+                something other than a run, or a run of the other kind (a cross-validation, a single run), or the path
+                is a file or below one.
         """
         if path is None:
             if resume:
@@ -80,6 +82,8 @@ class RunDirectory:
             return
         path = Path(path)
         refuse_file(path, "--run")
+        if resume and path.is_dir() and not cls(path).is_begun:
+            raise ConfigError(f"{path} is not empty and holds no run to go on with: name another folder with `--run`.")
         if resume and cls(path).is_cross_validation != cross_validation and cls(path).config.is_file():
             was, verb = ("a", "fit") if cross_validation else ("a cross-validation and no", "crossval")
             raise ConfigError(f"{path} is {was} single run: go on with it by `mlpipe {verb} --run {path} --resume`.")
@@ -92,6 +96,14 @@ class RunDirectory:
             shutil.rmtree(self.path)
 
     @property
+    def is_begun(self) -> bool:
+        """Whether the folder holds what a run alone writes first, or no file yet; a config may be anybody's."""
+        if (self.path / "bundle.json").exists():  # a bundle has a `preprocess.json` too
+            return False
+        first = (self.preprocess, self.folds, self.tracking)
+        return any(file.is_file() for file in first) or not any(self._files())
+
+    @property
     def is_finished(self) -> bool:
         """Whether its metrics are there, and those of a training that no signal has cut short."""
         return self.metrics_json.is_file() and not json.loads(self.metrics_json.read_bytes()).get("interrupted", False)
@@ -100,6 +112,11 @@ class RunDirectory:
     def is_cross_validation(self) -> bool:
         """Whether the folder is that of a cross-validation, whose folds are runs."""
         return self.folds.is_file()
+
+    def _files(self) -> Iterator[Path]:
+        """All files of the folder but those that `write_whole` was writing when it was killed."""
+        files = (path for path in self.path.rglob("*") if not path.is_dir())
+        return (path for path in files if not (path.name.startswith(".") and path.suffix == ".new"))
 
     @property
     def config(self) -> Path:

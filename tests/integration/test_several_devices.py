@@ -164,6 +164,17 @@ def test_all_processes_end_with_the_same_weights_and_one_alone_with_nearly_these
     assert one["test"] == pytest.approx(two["test"], abs=1e-4)
 
 
+def test_weights_count_the_same_on_any_number_of_devices(folder: Path) -> None:
+    table = pl.read_csv(folder / "table.csv")
+    heavy = pl.when(pl.int_range(table.height) % 50 == 0).then(200.0).otherwise(1.0)
+    table.with_columns(w=heavy).write_csv(folder / "weighted.csv")
+    words = ("--data.path", "weighted.csv", "--data.weight", "w")
+    for run, devices in (("weighted-alone", ()), ("weighted-together", TWO)):
+        done = fit(folder, "--run", run, *words, *devices)
+        assert done.returncode == 0, done.stderr
+    assert distance(weights(folder, "weighted-alone"), weights(folder, "weighted-together")) < 1e-3
+
+
 def test_torchrun_too_makes_one_run_directory(folder: Path, together: Path) -> None:
     done = fit(folder, *TWO, "--tracking.experiment", "three", by=TORCHRUN)
     assert done.returncode == 0, done.stderr

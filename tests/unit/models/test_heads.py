@@ -65,7 +65,7 @@ def test_loss(kind: TaskKind, weighted: bool, smoothing: float) -> None:
         for row in range(ROWS)
     ]
     weights = [1.0] * ROWS if weight is None else weight.tolist()
-    expected = sum(w * loss for w, loss in zip(weights, per_row, strict=True)) / sum(weights)
+    expected = sum(w * loss for w, loss in zip(weights, per_row, strict=True)) / ROWS
     loss = member_loss(logits, target, kind, weight, smoothing)
     assert loss.shape == ()
     assert float(loss) == pytest.approx(expected, rel=1e-5)
@@ -169,6 +169,22 @@ def test_a_label_s_weight_is_that_of_its_positive_rows() -> None:
     expected = -(weight.double() * y * p.log() + (1 - y) * (1 - p).log()).mean()
     found = member_loss(logits, target, TaskKind.MULTILABEL, class_weight=weight)
     assert float(found) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", TaskKind)
+def test_weighted_losses_of_batches_average_to_that_of_all_rows(kind: TaskKind) -> None:
+    """A rare row that counts much makes its batch count much; one without it counts little."""
+    torch.manual_seed(0)
+    many = kind in (TaskKind.MULTICLASS, TaskKind.MULTILABEL)
+    logits = torch.randn(12, 2, 3 if many else 1)
+    target = torch.randint(2, (12, 3)).float() if kind is TaskKind.MULTILABEL else torch.randint(2, (12,))
+    of_class = None if kind is TaskKind.REGRESSION else torch.tensor([1.0, 20.0, 3.0])
+    of_row = torch.tensor([8.0] + 11 * [4 / 11])
+    whole, *batches = (
+        member_loss(logits[rows], target[rows], kind, of_row[rows], class_weight=of_class)
+        for rows in (slice(None), slice(4), slice(4, 8), slice(8, 12))
+    )
+    torch.testing.assert_close(torch.stack(batches).mean(), whole)
 
 
 @pytest.mark.parametrize("kind", TaskKind)

@@ -9,7 +9,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from mlpipe.arrays import Arrays
 from mlpipe.errors import ConfigError
 from mlpipe.schema import Task, TaskKind
-from mlpipe.training.balance import class_weights
+from mlpipe.training.balance import class_weights, named_weights
 from mlpipe.training.config import TrainingConfig
 
 BINARY = Task(TaskKind.BINARY, ("y",), ("no", "yes"))
@@ -43,8 +43,7 @@ def test_balanced_is_scikit_learn_s() -> None:
 
 def test_balanced_counts_rows_by_their_weight() -> None:
     repeated = weights_of("balanced", BINARY, labelled([0, 0, 0, 1]))
-    weighted = weights_of("balanced", BINARY, labelled([0, 1], weight=[3, 1]))
-    # The same weights but for the scale: of rows that count 4 in all, and of rows that count 4 as well.
+    weighted = weights_of("balanced", BINARY, labelled([0, 1], weight=[1.5, 0.5]))
     np.testing.assert_allclose(weighted, repeated, rtol=1e-6)
 
 
@@ -57,6 +56,21 @@ def test_a_class_without_training_rows_weighs_one() -> None:
     assert weights_of("balanced", GRADES, labelled([0, 0, 0, 2]))[1] == 1
 
 
+def test_a_label_that_all_rows_or_none_have_weighs_one() -> None:
+    target = np.array([[1, 0], [1, 0]], dtype=np.float32)
+    assert weights_of("balanced", LABELS, labelled(target, weight=[0.1, 0.7])).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("wanted", ["balanced", {1: 5.0, 3: 0.25}])
+def test_a_row_weighs_one_in_the_mean(wanted: Any) -> None:
+    target, weight = np.array([0, 1, 1, 1, 2, 2]), np.array([0.5, 1.5, 0.0, 2.0, 1.0, 1.0])
+    found = weights_of(wanted, GRADES, labelled(target, weight))
+    assert np.mean(weight * found[target]) == pytest.approx(1)
+    if wanted != "balanced":
+        assert found[0] / found[1] == pytest.approx(5)
+        assert found[2] / found[1] == pytest.approx(0.25)
+
+
 @pytest.mark.parametrize(
     ("wanted", "task", "expected"),
     [
@@ -67,7 +81,7 @@ def test_a_class_without_training_rows_weighs_one() -> None:
     ],
 )
 def test_a_mapping_names_labels_as_the_table_does(wanted: Any, task: Task, expected: list[float]) -> None:
-    assert weights_of(wanted, task, labelled([0])).tolist() == expected
+    assert named_weights(wanted, task).tolist() == expected
 
 
 def test_without_any_there_is_nothing_to_multiply() -> None:

@@ -12,7 +12,7 @@ from mlpipe.data.batches import Batch
 from mlpipe.errors import TrainingError
 from mlpipe.models import Transformer, TransformerConfig
 from mlpipe.schema import InputSpec, NumericFeature
-from mlpipe.training.callbacks import EMAWeights, Patience, StopOnNonFiniteLoss, first_non_finite
+from mlpipe.training.callbacks import EMAWeights, StopOnNonFiniteLoss, first_non_finite
 
 NAN = float("nan")
 
@@ -72,11 +72,3 @@ def test_the_average_forgets_the_random_start_and_then_decays() -> None:
     averages = [torch.zeros(1)]
     update(averages, [torch.ones(1)], torch.tensor(1000))
     assert torch.allclose(averages[0], torch.tensor([0.5]))
-
-
-def test_patience_is_the_configs_also_after_a_resume() -> None:
-    old = Patience(monitor="val/rmse", patience=2)
-    new = Patience(monitor="val/rmse", patience=50)
-    new.load_state_dict({**old.state_dict(), "wait_count": 1})
-    assert new.patience == 50
-    assert new.wait_count == 1

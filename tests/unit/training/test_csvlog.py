@@ -41,6 +41,23 @@ def test_a_resumed_run_replaces_what_came_after_its_checkpoint(path: Path) -> No
     assert [row["loss"] for row in read_metrics(path)] == ["1", "2", "2"]
 
 
+def test_what_was_logged_at_the_same_step_before_the_checkpoint_stays(path: Path) -> None:
+    first = MetricsCSV(path)
+    for step in (9, 19):
+        first.log_metrics({"val/rmse": 1.0}, step=step)
+        if step == 9:
+            first.log_metrics({"train/loss": 1.0}, step=step)
+    MetricsCSV(path, resume=True).log_metrics({"train/loss": 2.0}, step=19)
+    assert [(row["step"], row["val/rmse"], row["train/loss"]) for row in read_metrics(path)] == [
+        ("9", "1", ""),
+        ("9", "", "1"),
+        ("19", "1", ""),
+        ("19", "", "2"),
+    ]
+    MetricsCSV(path, resume=True).log_metrics({"val/rmse": 3.0}, step=19)
+    assert [row["val/rmse"] for row in read_metrics(path)] == ["1", "", "3"]
+
+
 def test_a_fresh_run_starts_afresh(path: Path) -> None:
     MetricsCSV(path).log_metrics({"loss": 1.0}, step=1)
     MetricsCSV(path).log_metrics({"other": 1.0}, step=1)

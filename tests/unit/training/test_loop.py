@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import signal
+import time
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
@@ -174,11 +175,38 @@ def test_same_seed_same_weights_other_seed_others(tmp_path: Path) -> None:
     assert not same(weights(first), weights(other))
 
 
+#: A rate this small changes nothing that float32 shows in the metric.
+STANDS_STILL: dict[str, Any] = {"lr": 1e-30, "muon_lr": 1e-30, "metric": "accuracy"}
+
+
 def test_early_stopping_stops(tmp_path: Path) -> None:
-    # A rate this small changes nothing that float32 shows in the metric.
-    trained = fit(tmp_path, trainer={"max_epochs": 50}, patience=2, lr=1e-30, muon_lr=1e-30, metric="accuracy")
-    assert trained.epochs == 3
-    assert fit(tmp_path / "never", trainer={"max_epochs": 5}, patience=0, lr=1e-30, muon_lr=1e-30).epochs == 5
+    assert fit(tmp_path, trainer={"max_epochs": 50}, patience=2, **STANDS_STILL).epochs == 3
+    assert fit(tmp_path / "never", trainer={"max_epochs": 5}, patience=0, **STANDS_STILL).epochs == 5
+
+
+@pytest.mark.parametrize("interval", [1.0, 0.5])
+def test_a_run_that_early_stopping_has_ended_stays_as_it_is_when_resumed(tmp_path: Path, interval: float) -> None:
+    settings = {"max_epochs": 50, "val_check_interval": interval}
+    first = fit(tmp_path, trainer=settings, patience=2, **STANDS_STILL)
+    assert first.epochs == (3 if interval == 1 else 2)
+    before = [(tmp_path / f"{name}.ckpt").read_bytes() for name in ("best", "last")]
+    for epochs in (50, 90):
+        again = fit(tmp_path, trainer={**settings, "max_epochs": epochs}, patience=2, resume=True, **STANDS_STILL)
+        assert (again.epochs, again.metrics, again.interrupted) == (first.epochs, first.metrics, False)
+        assert [(tmp_path / f"{name}.ckpt").read_bytes() for name in ("best", "last")] == before
+    more = fit(tmp_path, trainer=settings, patience=4, resume=True, **STANDS_STILL)
+    whole = fit(tmp_path / "whole", trainer=settings, patience=4, **STANDS_STILL)
+    assert more.epochs == whole.epochs == (5 if interval == 1 else 3)
+    assert_same_checkpoints(tmp_path / "whole", tmp_path)
+
+
+def test_a_run_that_a_callback_of_the_users_has_ended_stays_as_it_is(tmp_path: Path) -> None:
+    def stopped(patience: int, *, resume: bool) -> int:
+        callback = EarlyStopping("val/accuracy", mode="max", patience=patience)
+        settings = {"max_epochs": 9, "callbacks": callback}
+        return fit(tmp_path, trainer=settings, resume=resume, **STANDS_STILL).epochs
+
+    assert [stopped(patience, resume=patience > 1) for patience in (1, 2, 2)] == [2, 3, 3]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "log_loss"])
@@ -317,6 +345,38 @@ def test_a_run_that_never_validates_is_refused(tmp_path: Path) -> None:
         fit(tmp_path, trainer={"max_time": "00:00:00:00"})
 
 
+def test_an_interval_that_is_longer_than_an_epoch_is_refused(tmp_path: Path) -> None:
+    sentence = r"`trainer\.val_check_interval` is 7, but an epoch has 6 batches: say at most that, or .*n_epoch: null`"
+    with pytest.raises(ConfigError, match=sentence):
+        fit(tmp_path, trainer={"val_check_interval": 7})
+    with pytest.raises(ConfigError, match="an epoch has 1 batch: "):
+        fit(tmp_path, trainer={"val_check_interval": 2, "limit_train_batches": 1})
+    assert not list(tmp_path.iterdir())
+
+
+class Validations(Callback):
+    """After how many steps there was one."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+        self.steps.append(trainer.global_step)
+
+
+@pytest.mark.parametrize(("interval", "steps"), [(8, [8, 16, 18]), (9, [9, 18]), (100, [18])])
+def test_validations_may_go_by_batches_on_from_epoch_to_epoch(tmp_path: Path, interval: int, steps: list[int]) -> None:
+    settings = {"max_epochs": 3, "val_check_interval": interval, "check_val_every_n_epoch": None}
+    validations = Validations()
+    fit(tmp_path / "whole", trainer={**settings, "callbacks": validations})
+    assert validations.steps == steps
+    assert checkpoint(tmp_path / "whole", "last")["global_step"] == 18
+    if interval == 8:
+        fit_and_resume(tmp_path / "part", settings, KilledBefore(10))
+        fit(tmp_path / "hasty", trainer=settings, **HASTY)
+        assert_same_checkpoints(tmp_path / "hasty", tmp_path / "part")
+
+
 def test_a_development_run_comes_to_an_end(tmp_path: Path) -> None:
     assert fit(tmp_path, trainer={"fast_dev_run": True}).metrics.keys() == {"validation", "test"}
 
@@ -453,6 +513,26 @@ def test_a_signal_before_a_validation_does_not_lose_it(tmp_path: Path, settings:
     assert_same_checkpoints(tmp_path / "whole", tmp_path / "part")
 
 
+def test_the_seconds_are_those_of_all_sessions(tmp_path: Path) -> None:
+    class Slow(Callback):
+        def on_train_epoch_start(self, *_: Any) -> None:
+            time.sleep(1.0)
+
+    first = fit(tmp_path, trainer={"max_epochs": 1, "callbacks": [Slow()]})
+    second = fit(tmp_path, trainer={"max_epochs": 2}, resume=True)
+    third = fit(tmp_path, trainer={"max_epochs": 2}, resume=True)  # has nothing left to do
+    assert all(trained.train_seconds > 1 for trained in (first, second, third))
+
+
+def test_a_run_that_was_moved_resumes_exactly(tmp_path: Path) -> None:
+    settings = {"max_epochs": 3}
+    fit(tmp_path / "whole", trainer=settings, **HASTY)
+    fit(tmp_path / "part", trainer={**settings, "callbacks": [InterruptAt(13)]}, **HASTY)
+    (tmp_path / "part").rename(tmp_path / "moved")
+    fit(tmp_path / "moved", trainer=settings, resume=True, **HASTY)
+    assert_same_checkpoints(tmp_path / "whole", tmp_path / "moved")
+
+
 def test_a_signal_behind_the_last_step_leaves_a_run_that_is_done(tmp_path: Path) -> None:
     assert not fit(tmp_path, trainer={"callbacks": [InterruptAt(12)]}).interrupted
 
@@ -575,6 +655,38 @@ def test_the_mean_loss_of_an_epoch_is_the_mean_of_its_batches(tmp_path: Path) ->
     assert losses.mean == pytest.approx(math.fsum(losses.batches) / 6, rel=1e-5)
 
 
+@pytest.mark.parametrize("batch", [8, 12])  # of 6 in an epoch: in the midst of the second, and at its end
+def test_the_mean_loss_of_an_epoch_survives_a_resume(tmp_path: Path, batch: int) -> None:
+    def run(name: str, *ends: Callback, resume: bool = False) -> str:
+        log = tmp_path / f"{name}.csv"
+        with pytest.raises(TrainingError, match="killed") if ends else nullcontext():
+            train(
+                data_for(TaskKind.BINARY),
+                TINY,
+                TrainingConfig(checkpoint_every_steps=1),
+                {**QUIET, "max_epochs": 3, "callbacks": [EarlyStopping("train/loss", patience=9), *ends]},
+                checkpoints=tmp_path / name,
+                loggers=[MetricsCSV(log, resume=resume)],
+                resume=resume,
+            )
+        return log.read_text()
+
+    whole = run("whole")
+    run("part", KilledBefore(batch))
+    assert run("part", resume=True) == whole
+
+
+def test_a_run_ended_by_its_training_loss_stays_as_it_is(tmp_path: Path) -> None:
+    def epochs(*, resume: bool) -> int:
+        callback = EarlyStopping("train/loss", patience=1, min_delta=100.0)
+        return fit(tmp_path, trainer={"max_epochs": 9, "callbacks": callback}, resume=resume).epochs
+
+    assert epochs(resume=False) == 2
+    before = (tmp_path / "last.ckpt").read_bytes()
+    assert epochs(resume=True) == 2
+    assert (tmp_path / "last.ckpt").read_bytes() == before
+
+
 def heteroscedastic(rows: int, seed: int) -> pl.DataFrame:
     """A number whose noise grows with `x`: its quantiles are not parallel."""
     random = np.random.default_rng(seed)
@@ -624,8 +736,36 @@ def test_class_weights_move_the_answers_towards_their_class(tmp_path: Path) -> N
     assert weighted.outputs["test"].mean() > plain.outputs["test"].mean() + 0.1
 
 
-def test_equal_class_weights_change_nothing(tmp_path: Path) -> None:
+def test_equal_weights_change_nothing(tmp_path: Path) -> None:
     plain = fit(tmp_path / "plain")
     equal = fit(tmp_path / "equal", class_weights={"yes": 1.0})
-    for name, value in weights(plain).items():
-        torch.testing.assert_close(weights(equal)[name], value, rtol=1e-4, atol=1e-5, msg=name)
+    assert same(weights(plain), weights(equal))
+    data = data_for(TaskKind.BINARY, weight="weight")
+    frames = {part: frame.with_columns(weight=pl.lit(0.3)) for part, frame in data.frames.items()}
+    equal = fit(tmp_path / "rows", data=TabularDataModule(data.schema, frames, batch_size=64))
+    assert same(weights(plain), weights(equal))
+
+
+class Gradients(Callback):
+    """Keeps those of the last step."""
+
+    def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
+        named = pl_module.net.named_parameters()
+        self.found = {name: value.grad.clone() for name, value in named if value.grad is not None}
+
+
+def test_weighted_rows_have_the_same_gradient_in_one_batch_and_in_many(tmp_path: Path) -> None:
+    data = data_for(TaskKind.BINARY, weight="weight")
+    frames = {part: frame.with_columns(weight=10.0 ** pl.col("weight")) for part, frame in data.frames.items()}
+    one, many = Gradients(), Gradients()
+    for batches, gradients in ((1, one), (8, many)):
+        settings = {"accumulate_grad_batches": batches, "gradient_clip_val": 0.0, "callbacks": gradients}
+        fit(
+            tmp_path / str(batches),
+            data=TabularDataModule(data.schema, frames, batch_size=400 // batches),
+            model=replace(TINY, dropout=0.0),
+            trainer={**settings, "max_epochs": 1},
+            class_weights="balanced",
+        )
+    for name, value in one.found.items():
+        torch.testing.assert_close(many.found[name], value, rtol=1e-4, atol=1e-6, msg=name)

@@ -108,6 +108,17 @@ def test_regression(weight: np.ndarray | None, offset: float) -> None:
     )
 
 
+@pytest.mark.parametrize("scale", [1e-6, 1e-20, 1e12])
+def test_r2_is_the_same_in_any_unit(weight: np.ndarray | None, scale: float) -> None:
+    rng = np.random.default_rng(0)
+    y, noise = rng.normal(size=(2, ROWS))
+    got, expected = (
+        compute_metrics(TaskKind.REGRESSION, unit * noise[:, None], unit * y, weight)["r2"] for unit in (scale, 1.0)
+    )
+    assert expected < 0
+    assert got == pytest.approx(expected)
+
+
 def test_intervals(weight: np.ndarray | None) -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=ROWS)

@@ -207,7 +207,7 @@ class TestMistakes:
             ("--data.read.separtor=,", "Unknown key 'data.read.separtor'. Did you mean 'data.read.separator'?"),
             ("--trainer.max_epoch=3", "Unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
             ("--training.lr=fast", "`training.lr` is 'fast'; it has to be of the type float."),
-            ("--training.lr=-1", "`training.lr` is -1.0; it has to be above 0."),
+            ("--training.lr=-1", "`training.lr` is -1.0; it has to be a number above 0."),
             ("--model.width=33", "model.width is 33, which model.num_heads = 2 does not divide; 32 would do."),
             ("--model.gate=swiglo", "model.gate is 'swiglo', which is none of its options. Did you mean 'swiglu'?"),
         ],

@@ -10,6 +10,7 @@ from mlpipe.training.rundir import RunDirectory, open_run, unique_name, write_js
 
 def make_run(root: Path, name: str) -> RunDirectory:
     run = RunDirectory.create(root, "adult", name)
+    run.preprocess.write_text("{}")
     run.config.write_text("seed_everything: 0\n")
     return run
 
@@ -47,6 +48,28 @@ def test_resume_takes_up_a_run_or_begins_it(tmp_path: Path) -> None:
     run = make_run(tmp_path, "first")
     assert RunDirectory.create(path=run.path, resume=True) == run
     assert RunDirectory.create(path=tmp_path / "new", resume=True).checkpoints.is_dir()
+
+
+@pytest.mark.parametrize("cross_validation", [False, True])
+@pytest.mark.parametrize(
+    "theirs", ["config.yaml", "metrics.json", "checkpoints/last.ckpt", "plots/a.png", "bundle.json preprocess.json"]
+)
+def test_resume_takes_no_folder_of_something_else(tmp_path: Path, theirs: str, cross_validation: bool) -> None:
+    for name in theirs.split():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("theirs")
+    with pytest.raises(ConfigError, match=r" is not empty and holds no run to go on with: name another .* `--run`\.$"):
+        RunDirectory.check(tmp_path, resume=True, cross_validation=cross_validation)
+    with pytest.raises(ConfigError, match="holds no run"):
+        RunDirectory.create(path=tmp_path, resume=True)
+
+
+@pytest.mark.parametrize("written", ["", "preprocess.json", "folds.json", "mlflow.json", ".preprocess.json.0a1b.new"])
+def test_resume_takes_a_run_that_was_killed_at_its_start(tmp_path: Path, written: str) -> None:
+    run = RunDirectory.create(path=tmp_path / "run")
+    if written:
+        (run.path / written).write_text("{}")
+    RunDirectory.check(run.path, resume=True, cross_validation=run.is_cross_validation)
 
 
 def test_resume_has_to_know_what(tmp_path: Path) -> None:
