@@ -35,6 +35,7 @@ from mlpipe.errors import BundleError, ConfigError, DataError
 from mlpipe.features.calibration import is_yes
 from mlpipe.features.config import FeaturesConfig
 from mlpipe.features.rows import json_row
+from mlpipe.features.target import label_text
 from mlpipe.models import TransformerConfig
 from mlpipe.schema import Role, TaskKind, reject_unknown_keys
 from mlpipe.training.config import TrainingConfig
@@ -219,7 +220,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
     """Binary or multiclass classification with calibrated probabilities.
 
     Attributes:
-        classes_: (C,) labels in ascending order, as in the columns of `predict_proba`.
+        classes_: (C,) labels in ascending order, as in the columns of `predict_proba`: one for each class, where several
+            labels are the same category, such as `a` and ` a`.
         metrics_: Metrics on the rows kept for validation.
 
     Examples:
@@ -244,7 +246,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         values = self._values(X)
         if values.shape[1] == 1:
             values = np.concatenate((1 - values, values), axis=1)
-        return values[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
+        return values[:, self._class_positions()]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The label that is answered for each row, (T,), in the labels' own type.
@@ -256,7 +258,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         best = values.argmax(axis=1)
         if task.kind is TaskKind.BINARY:
             best = is_yes(values[:, 0], self.predictor_.threshold).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[np.argsort(np.argsort(np.array(task.classes)))[best]]
+        labels: npt.NDArray[Any] = self.classes_[np.argsort(self._class_positions())[best]]
         return labels
 
     @classmethod
@@ -265,6 +267,11 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         estimator = super().load(path)
         estimator.classes_ = np.unique(np.array(estimator.predictor_.schema.task.classes))
         return estimator
+
+    def _class_positions(self) -> npt.NDArray[np.int64]:
+        """Where each of `classes_` stands among the model's classes, which have an order of their own."""
+        of_text = {label_text(label): index for index, label in enumerate(self.predictor_.schema.task.classes)}
+        return np.array([of_text[label_text(label)] for label in self.classes_.tolist()])
 
     def _kind_of(self, y: Any) -> TaskKind:
         return TaskKind.BINARY if len(distinct_labels(y)) <= 2 else TaskKind.MULTICLASS

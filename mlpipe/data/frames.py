@@ -12,8 +12,10 @@ import polars as pl
 from sklearn.utils import check_random_state
 
 from mlpipe.data.split import check_seed
+from mlpipe.data.target import spelling_of
 from mlpipe.errors import ConfigError, DataError, how_many
 from mlpipe.features.frame import from_pandas
+from mlpipe.features.typed import category
 
 
 def as_polars(X: Any) -> pl.DataFrame:
@@ -83,22 +85,35 @@ def with_targets(frame: pl.DataFrame, y: Any, sample_weight: Any = None) -> tupl
 
 
 def distinct_labels(y: Any) -> npt.NDArray[Any]:
-    """The labels that there are, in ascending order.
+    """One label of each class, in ascending order and in the labels' own type.
+
+    Labels that are the same category, such as `a` and ` a`, are one class to the model, and so here.
 
     Args:
         y: (T,) array, list or Series.
 
     Raises:
         DataError: They have no order, being of several types.
+
+    Examples:
+        >>> distinct_labels(["yes ", "no", "yes"]).tolist()
+        ['no', 'yes']
     """
     labels = np.asarray(y)
     try:
-        return np.unique(labels)
+        distinct = np.unique(labels)
     except TypeError as error:
         types = sorted({type(label).__name__ for label in labels.ravel().tolist()})
         raise DataError(
             f"y holds labels of several types ({', '.join(types)}); make them all strings, numbers or booleans."
         ) from error
+    values = pl.Series("v", distinct.tolist(), strict=False)
+    texts = values.to_frame().select(category(pl.col("v"), values.dtype)).to_series().to_list()
+    same: dict[str, list[Any]] = {}
+    for text, label in zip(texts, distinct.tolist(), strict=True):
+        same.setdefault(text, []).append(label)
+    chosen = {spelling_of(text, spellings) for text, spellings in same.items()}
+    return distinct[[label in chosen for label in distinct.tolist()]]
 
 
 def seed_of(random_state: Any) -> int:

@@ -113,6 +113,34 @@ def test_labels_come_back_as_they_went_in(negative: Any, positive: Any) -> None:
     assert model.score(X, y) > 0.75
 
 
+@pytest.mark.parametrize(
+    ("spellings", "classes", "of_spelling"),
+    [
+        ([" a", "a", "b"], ["a", "b"], [0, 0, 1]),
+        (["01", "1", "2"], ["1", "2"], [0, 0, 1]),
+        (["yes", "yes ", "zno"], ["yes", "zno"], [0, 0, 1]),
+        (["b ", "10", "c", "10.0", "010"], ["10", "b ", "c"], [1, 0, 2, 0, 0]),
+        ([" no", "Yes", "no", " no "], ["Yes", "no"], [1, 0, 1, 1]),
+    ],
+)
+def test_labels_that_are_the_same_category_are_one_class(
+    spellings: list[str], classes: list[str], of_spelling: list[int], tmp_path: Path
+) -> None:
+    row = np.arange(ROWS) % len(spellings)
+    expected = np.array(of_spelling)[row]
+    frame = pl.DataFrame({"told": [f"class {index}" for index in expected]})
+    model = classifier(trainer={"max_epochs": 20, "accelerator": "cpu"}).fit(frame, np.array(spellings)[row])
+    assert model.classes_.tolist() == classes
+    assert len(model.predictor_.schema.task.classes) == len(classes)
+    assert (model.predictor_.schema.task.kind == "binary") == (len(classes) == 2)
+    np.testing.assert_array_equal(model.predict_proba(frame).argmax(axis=1), expected)
+    np.testing.assert_array_equal(model.predict(frame), model.classes_[expected])
+    loaded = TransformerClassifier.load(model.save(tmp_path / "bundle"))
+    assert loaded.classes_.tolist() == classes
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), **ROUNDING)
+
+
 @pytest.mark.parametrize("wrap", [list, pd.Series, pl.Series, lambda y: pd.Series(y, dtype="category")])
 def test_labels_may_be_a_list_or_a_series(wrap: Any, fitted: TransformerClassifier) -> None:
     model = classifier().fit(X, wrap(np.where(POSITIVE, "yes", "no")))
