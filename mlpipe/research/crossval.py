@@ -27,6 +27,7 @@ from mlpipe.errors import ConfigError, MlpipeError
 from mlpipe.logs import log_execution_time
 from mlpipe.research.fitting import RUNS, fit_table, resolved
 from mlpipe.research.outoffold import measure, refuse_own_names
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.environment import environment
 from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig, config_from_file
@@ -186,7 +187,7 @@ def _begin(directory: RunDirectory, config: RunConfig, source: Source, plan: lis
     """Write what the cross-validation is made of, before the first step; returns the config."""
     values = resolved(config, source)
     single = {**values["data"]["split"], "folds": None, "fold": 0, "repeat": 0}
-    text = yaml.safe_dump({**values, "data": {**values["data"], "split": single}}, sort_keys=False, allow_unicode=True)
+    text = dump_config({**values, "data": {**values["data"], "split": single}})
     state = environment(source.files)
     if directory.is_cross_validation:
         _refuse_another(directory, yaml.safe_load(text), state)

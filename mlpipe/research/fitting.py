@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe.bundle.export import export_run
 from mlpipe.data.config import DataConfig
 from mlpipe.data.datamodule import TabularDataModule
@@ -22,6 +20,7 @@ from mlpipe.features.rows import json_row
 from mlpipe.logs import log_execution_time
 from mlpipe.research.plots import save_run_plots
 from mlpipe.training.callbacks import EpochLog
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.environment import environment
 from mlpipe.training.loop import Trained, train
@@ -136,7 +135,7 @@ def _describe(
             f"{directory.path} cannot be resumed: the data or their preprocessing are not those that the run began "
             "with; start a new run."
         )
-    write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_text(directory.config, dump_config(values))
     write_json(directory.env, environment(table.files))
     write_json(directory.schema, table.schema.to_dict())
     write_json(directory.preprocess, preprocess)
