@@ -102,7 +102,9 @@ class MlflowRun:
 
         new = [Param(name, value) for name, value in params.items() if name not in self._params]
         changed = [
-            RunTag(f"{_CHANGED}{name}", value) for name, value in params.items() if self._params.get(name, value) != value
+            RunTag(f"{_CHANGED}{name}", value)
+            for name, value in params.items()
+            if self._params.get(name, value) != value
         ]
         for start in range(0, max(len(new), len(changed)), _PARAMS_PER_BATCH):
             batch = slice(start, start + _PARAMS_PER_BATCH)
@@ -123,9 +125,9 @@ class MlflowRun:
                 for tag in tags:
                     self._log_batch([], [tag])
                 return
-            (refused,) = (*params, *tags)
+            name = params[0].key if params else tags[0].key
             reason = without_credentials(str(error)).partition("\n")[0][:300]
-            log.warning("MLflow refuses the parameter %r, which is left out: %s", refused.key, reason)
+            log.warning("MLflow refuses the parameter %r, which is left out: %s", name, reason)
 
     def log_metrics(self, metrics: Sequence[tuple[str, float, int, int]]) -> None:
         """Log values as (name, value, milliseconds since 1970, step)."""
