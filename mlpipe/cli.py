@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from mlpipe import __version__
 from mlpipe.commands.arguments import VERBS, Parser, build_parsers, common
 from mlpipe.errors import ConfigError, MlpipeError, did_you_mean
+from mlpipe.files import system_error_number
 from mlpipe.logs import configure_logging
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ _PLACES = {
     errno.EROFS: "choose a place that can be written to",
     errno.ENOSPC: "make room there, or choose another disk",
     errno.EDQUOT: "make room there, or choose another disk",
+    errno.EFBIG: "choose a place for files of that size",
     errno.ENOTDIR: "a part of the path is a file",
+    errno.EISDIR: "name a file instead",
+    errno.EBUSY: "choose a place that nothing else uses",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -67,10 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:  # --help, and parsers of libraries
         return _exit_code(stop)
     except OSError as error:
-        if error.errno not in _PLACES:
+        number = system_error_number(error)
+        if number is None or number not in _PLACES:
             return _report_bug(error, options.log)
         file = "" if error.filename is None else f"{error.filename}: "
-        return _report_mistake(error, f"{file}{error.strerror}; {_PLACES[error.errno]}.", options)
+        return _report_mistake(error, f"{file}{os.strerror(number)}; {_PLACES[number]}.", options)
     except Exception as error:  # noqa: BLE001  # the last resort: told as ours, with its traceback
         return _report_bug(error, options.log)
     return code

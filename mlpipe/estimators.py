@@ -27,7 +27,16 @@ from mlpipe.bundle.folder import is_bundle
 from mlpipe.bundle.format import write_bundle
 from mlpipe.bundle.predictor import ModelPredictor, Predictor, Values
 from mlpipe.data.datamodule import TabularDataModule
-from mlpipe.data.frames import as_polars, distinct_labels, has_names, seed_of, with_targets
+from mlpipe.data.frames import (
+    as_polars,
+    class_positions,
+    distinct_labels,
+    group_of,
+    has_names,
+    number_of,
+    seed_of,
+    with_targets,
+)
 from mlpipe.data.infer import infer_schema
 from mlpipe.data.load import PARTS, Part
 from mlpipe.data.split import SplitConfig, split_rows
@@ -42,6 +51,8 @@ from mlpipe.training.loop import train
 
 #: One device: for more of them, the Trainer would run the whole script again, once for each.
 DEFAULTS = {"devices": 1, "enable_progress_bar": False, "enable_model_summary": False}
+#: The constructor's arguments that hold several.
+_GROUPS = ("model", "training", "features", "trainer", "columns")
 
 
 class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -94,38 +105,29 @@ class _TransformerEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-lear
             ConfigError: An argument of the constructor is wrong.
             DataError: `X` and `y` do not fit together, or hold nothing to learn from.
         """
+        given = {group: group_of(group, getattr(self, group)) for group in _GROUPS}
         for group, record in (("training", TrainingConfig), ("features", FeaturesConfig)):
-            reject_unknown_keys(dict(getattr(self, group) or {}), record, group)
-        if not 0 < self.validation_fraction < 1:
+            reject_unknown_keys(given[group], record, group)
+        model = TransformerConfig.from_dict(given["model"])
+        training, features = TrainingConfig(**given["training"]), FeaturesConfig(**given["features"])
+        batch_size = number_of("batch_size", self.batch_size, int | None)
+        if not 0 < (fraction := number_of("validation_fraction", self.validation_fraction, float)) < 1:
             raise ConfigError(
-                f"`validation_fraction` is {self.validation_fraction}; early stopping and calibration need some rows: "
-                "it has to be above 0 and below 1."
+                f"`validation_fraction` is {fraction}; early stopping and calibration need some rows: it has to be "
+                "above 0 and below 1."
             )
         frame = as_polars(X)
         self._set_features_in(X, frame)
         frame, target, weight = with_targets(frame, y, sample_weight)
-        schema = infer_schema(
-            frame,
-            target,
-            task=self._kind_of(y),
-            columns=dict(self.columns or {}),
-            weight=weight,
-            source="X",
-        )
+        kind = self._kind_of(y)
+        schema = infer_schema(frame, target, task=kind, columns=given["columns"], weight=weight, source="X")
         seed = seed_of(self.random_state)
-        split = split_rows(frame, schema, SplitConfig(validation=self.validation_fraction, test=0.0, seed=seed))
+        split = split_rows(frame, schema, SplitConfig(validation=fraction, test=0.0, seed=seed))
         frames: dict[Part, pl.DataFrame] = {part: frame[getattr(split, part)] for part in PARTS}
-        features = FeaturesConfig(**(self.features or {}))
-        data = TabularDataModule(schema, frames, features, batch_size=self.batch_size, seed=seed)
+        data = TabularDataModule(schema, frames, features, batch_size=batch_size, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
-            trained = train(
-                data,
-                TransformerConfig.from_dict(dict(self.model or {})),
-                TrainingConfig(**(self.training or {})),
-                {**DEFAULTS, **(self.trainer or {})},
-                checkpoints=Path(folder),
-                seed=seed,
-            )
+            trainer = {**DEFAULTS, **given["trainer"]}
+            trained = train(data, model, training, trainer, checkpoints=Path(folder), seed=seed)
         self.metrics_ = {part: dict(values) for part, values in trained.metrics.items()}
         self.sample_row_ = json_row(frames["validation"], schema)
         self.predictor_: Predictor = ModelPredictor(
@@ -219,7 +221,8 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
     """Binary or multiclass classification with calibrated probabilities.
 
     Attributes:
-        classes_: (C,) labels in ascending order, as in the columns of `predict_proba`.
+        classes_: (C,) labels in ascending order, as in the columns of `predict_proba`: one for each class, also where
+            several labels are the same category, such as `a` and ` a`.
         metrics_: Metrics on the rows kept for validation.
 
     Examples:
@@ -244,7 +247,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         values = self._values(X)
         if values.shape[1] == 1:
             values = np.concatenate((1 - values, values), axis=1)
-        return values[:, np.argsort(np.array(self.predictor_.schema.task.classes))]
+        return values[:, class_positions(self.classes_, self.predictor_.schema.task.classes)]
 
     def predict(self, X: Any) -> npt.NDArray[Any]:
         """The label that is answered for each row, (T,), in the labels' own type.
@@ -256,7 +259,7 @@ class TransformerClassifier(ClassifierMixin, _TransformerEstimator):  # type: ig
         best = values.argmax(axis=1)
         if task.kind is TaskKind.BINARY:
             best = is_yes(values[:, 0], self.predictor_.threshold).astype(np.int64)
-        labels: npt.NDArray[Any] = self.classes_[np.argsort(np.argsort(np.array(task.classes)))[best]]
+        labels: npt.NDArray[Any] = self.classes_[np.argsort(class_positions(self.classes_, task.classes))[best]]
         return labels
 
     @classmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import itertools
 import logging
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from mlpipe.data.profile import NESTED
 from mlpipe.data.read import scan, scan_like
 from mlpipe.data.sources import first_line
 from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.files import beside, refuse_folder, system_error_number
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -78,17 +78,13 @@ def score_file(
         written.add(batch)
         return pl.concat([batch.select(identifiers).rename(carried), predictions], how="horizontal")
 
-    # The folder is the output's sibling so that the rename stays within one file system, and it is swept up even
-    # after a second Ctrl-C.
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
-        part = Path(folder) / out.name
+    with beside(out) as part:
         try:
             stream(frame, predict_or_note, lambda predictions: _SINKS[suffix](predictions, part))
         except pl.exceptions.PolarsError as error:
-            if ours:
+            if ours or system_error_number(error) is not None:
                 raise
             raise DataError(f"{data} could not be read to its end: {first_line(error)}; nothing is written.") from error
-        part.replace(out)
     written.warn()
     return written.rows
 
@@ -152,6 +148,7 @@ def check_out(data: str | Path, out: Path, *, overwrite: bool) -> None:
     Raises:
         ConfigError: Says what lies there.
     """
+    refuse_folder(out)
     if not out.parent.is_dir():
         raise ConfigError(f"{str(out)!r}: there is no folder {str(out.parent)!r} to write to.")
     if not out.exists():

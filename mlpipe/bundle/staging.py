@@ -30,6 +30,9 @@ def check_free(out: Path, *, overwrite: bool) -> None:
     Raises:
         BundleError: Says what lies there.
     """
+    if out.is_dir() and (os.path.ismount(out) or out.samefile(os.curdir)):  # what cannot be renamed away
+        here = "is where a file system is mounted" if os.path.ismount(out) else "is the folder that you are in"
+        raise BundleError(f"{str(out)!r} {here}, which no bundle replaces; name one below it, or another.")
     if not os.path.lexists(out) or (out.is_dir() and not out.is_symlink() and not any(out.iterdir())):
         return
     if not out.is_dir() or out.is_symlink() or not is_bundle(out):

@@ -112,6 +112,7 @@ def _crossval(parser: Parser) -> None:
     parser.add_argument("--resume", action="store_true", help="go on with the first fold of DIR that is not finished")
     parser.add_argument("--average", action="store_true", help="write the fold models, averaged, as DIR/bundle")
     parser.add_argument("--bundle", metavar="BUNDLE", help="write the fold models, averaged, as this bundle")
+    parser.add_argument("--force", action="store_true", help="overwrite BUNDLE")
 
 
 def _baselines(parser: Parser) -> None:

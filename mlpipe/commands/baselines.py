@@ -27,6 +27,7 @@ from mlpipe.research.baselines.report import PAGE, RECORD, Report, check_folder
 from mlpipe.research.baselines.run import OURS, iter_baselines, measure_run
 from mlpipe.research.fitting import resolved
 from mlpipe.training.annotate import annotate_run
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.environment import file_fingerprint
 from mlpipe.training.metrics import DEFAULT_METRIC, check_metric
 from mlpipe.training.parser import RunConfig, parse_config
@@ -164,7 +165,7 @@ def _check_same_rows(directory: RunDirectory, config: RunConfig, table: Table) -
         ConfigError: Names the key or the file that differs.
     """
     then = dict(_dotted(yaml.safe_load(directory.config.read_text(encoding="utf-8"))["data"]))
-    now = dict(_dotted(yaml.safe_load(yaml.safe_dump(resolved(config, table)["data"]))))
+    now = dict(_dotted(yaml.safe_load(dump_config(resolved(config, table)["data"]))))
     for key in sorted(then.keys() | now.keys()):
         if key not in _NO_MATTER and then.get(key) != now.get(key):
             raise ConfigError(

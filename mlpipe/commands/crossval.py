@@ -30,6 +30,7 @@ def run(args: argparse.Namespace) -> int:
         resume=args.resume,
         average=args.average,
         bundle=args.bundle,
+        overwrite=args.force,
         progress=wants_progress_bar(args),
     )
     path = result.directory.path

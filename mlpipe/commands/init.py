@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from mlpipe.errors import ConfigError, did_you_mean, how_many
+from mlpipe.files import refuse_folder
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """Print the table of columns, the task and the guards' warnings, and write the config.
 
     Raises:
-        ConfigError: No target is named, the config's file exists, or `--read` is wrong.
+        ConfigError: No target is named, the config's file exists or is a folder, or `--read` is wrong.
         DataError: The table can't be read, split, or lacks a column.
     """
     from mlpipe.commands.tables import print_parts
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.target:
         _print_columns_as_read(args.data, read)
         raise ConfigError("Which of these columns is to be predicted? Say it with `--target COLUMN`.")
+    refuse_folder(out)
     if out.exists() and not args.force:
         raise ConfigError(f"{out} exists; give another name with `--out`, or `--force` to overwrite it.")
     if not out.parent.is_dir():

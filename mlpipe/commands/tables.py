@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 
 def print_metrics(metrics: Mapping[str, Mapping[str, float]], title: str = "Metrics") -> None:
@@ -25,12 +26,16 @@ def print_parts(balance: Sequence[Mapping[str, Any]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """The first column to the left, the others to the right."""
+    """The first column to the left, the others to the right; every text stands there as it is.
+
+    A plain `str` would be markup to rich: names of columns and classes may hold brackets, as in `speed [km/h]`.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, name in enumerate(columns):
-        table.add_column(str(name), justify="right" if index else "left", overflow="fold", no_wrap=index == 0)
+        justify: Literal["left", "right"] = "right" if index else "left"
+        table.add_column(Text(str(name)), justify=justify, overflow="fold", no_wrap=index == 0)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 

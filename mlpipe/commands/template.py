@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from typing import Any
 
@@ -17,6 +17,7 @@ from mlpipe.data.config import DataConfig
 from mlpipe.data.options import ReadOptions
 from mlpipe.errors import how_many
 from mlpipe.schema import Column, Kind, Role, Schema
+from mlpipe.training.configtext import dump_config
 
 #: The defaults that are changed most often, commented out. `tests/unit/commands/test_init.py` holds them to the
 #: defaults in the code.
@@ -118,9 +119,8 @@ def _recipe(preset: str) -> Iterator[str]:
 
 
 def _data(config: DataConfig, schema: Schema, read: ReadOptions) -> Iterator[str]:
-    target: Any = list(schema.task.target)
     yield f"  path: {_scalar(config.path)}"
-    yield f"  target: {_scalar(target[0] if len(target) == 1 else target)}"
+    yield f"  target: {_scalar(_target(schema.task.target))}"
     yield f"  task: {schema.task.kind.value}    # binary, multiclass, multilabel or regression"
     if config.time is not None:
         yield f"  time: {_scalar(config.time)}"
@@ -162,24 +162,11 @@ def _split_method(schema: Schema) -> str:
     return "stratified" if schema.task.is_classification else "random"
 
 
-def _reads_as_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _target(names: Sequence[str]) -> str | list[str]:
+    """One name as it is, but in a list if the config's parser would read one in its place."""
+    return names[0] if len(names) == 1 and names[0].lstrip()[:1] not in ("[", "-") else list(names)
 
 
 def _scalar(value: Any) -> str:
     """A value on one line, quoted where YAML would otherwise take it for something else."""
-    # Unprintable characters are escaped, in double quotes: PyYAML writes some of them (U+0085) such that it can't read
-    # them back, and others (a line feed) on several lines.
-    readable = str(value).isprintable()
-    style = None
-    if isinstance(value, str):
-        # The config's parser takes more words for numbers than PyYAML does, such as 1e5.
-        style = '"' if not readable else "'" if _reads_as_number(value) else None
-    text: str = yaml.safe_dump(
-        value, default_style=style, default_flow_style=True, allow_unicode=readable, width=1_000_000
-    )
-    return text.removesuffix("\n").removesuffix("\n...")
+    return dump_config(value, one_line=True).removesuffix("\n").removesuffix("\n...")

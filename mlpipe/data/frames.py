@@ -1,9 +1,9 @@
-"""What a program holds already, tables of whichever library, labels and seeds, in our forms; the estimators' way in."""
+"""What a program holds already, tables of whichever library, labels, numbers, in our forms; the estimators' way in."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,14 @@ import numpy.typing as npt
 import polars as pl
 from sklearn.utils import check_random_state
 
+from mlpipe.checks import check_type
 from mlpipe.data.split import check_seed
+from mlpipe.data.target import spelling_of
 from mlpipe.errors import ConfigError, DataError, how_many
 from mlpipe.features.frame import from_pandas
+from mlpipe.features.target import label_text
+from mlpipe.features.typed import category
+from mlpipe.schema import Label
 
 
 def as_polars(X: Any) -> pl.DataFrame:
@@ -83,22 +88,67 @@ def with_targets(frame: pl.DataFrame, y: Any, sample_weight: Any = None) -> tupl
 
 
 def distinct_labels(y: Any) -> npt.NDArray[Any]:
-    """The labels that there are, in ascending order.
+    """One label of each class, in ascending order and in the labels' own type.
+
+    Labels that are the same category, such as `a` and ` a`, are one class to the model, and so here.
 
     Args:
         y: (T,) array, list or Series.
 
     Raises:
         DataError: They have no order, being of several types.
+
+    Examples:
+        >>> distinct_labels(["yes ", "no", "yes"]).tolist()
+        ['no', 'yes']
     """
     labels = np.asarray(y)
     try:
-        return np.unique(labels)
+        distinct = np.unique(labels)
     except TypeError as error:
         types = sorted({type(label).__name__ for label in labels.ravel().tolist()})
         raise DataError(
             f"y holds labels of several types ({', '.join(types)}); make them all strings, numbers or booleans."
         ) from error
+    values = pl.Series("v", distinct.tolist(), strict=False)
+    texts = values.to_frame().select(category(pl.col("v"), values.dtype)).to_series().to_list()
+    same: dict[str, list[Any]] = {}
+    for text, label in zip(texts, distinct.tolist(), strict=True):
+        same.setdefault(text, []).append(label)
+    chosen = {spelling_of(text, spellings) for text, spellings in same.items()}
+    return distinct[[label in chosen for label in distinct.tolist()]]
+
+
+def class_positions(labels: npt.NDArray[Any], classes: Sequence[Label]) -> npt.NDArray[np.int64]:
+    """Where each of a classifier's labels stands among the model's classes, which have an order of their own.
+
+    Examples:
+        >>> class_positions(np.array(["absent", "present "]), ("present", "absent"))
+        array([1, 0])
+    """
+    of_text = {label_text(label): index for index, label in enumerate(classes)}
+    return np.array([of_text[label_text(label)] for label in labels.tolist()], dtype=np.int64)
+
+
+def group_of(name: str, values: Any) -> dict[str, Any]:
+    """A group of an estimator's arguments; NumPy's numbers, which a search may bring, become Python's.
+
+    Raises:
+        ConfigError: It is no mapping.
+    """
+    check_type(name, values, Mapping[str, Any] | None)
+    return {key: _of_python(value) for key, value in (values or {}).items()}
+
+
+def number_of(name: str, value: Any, annotation: Any) -> Any:
+    """An estimator's argument as a number of Python's.
+
+    Raises:
+        ConfigError: It is not what the annotation says.
+    """
+    number = _of_python(value)
+    check_type(name, number, annotation)
+    return number
 
 
 def seed_of(random_state: Any) -> int:
@@ -113,6 +163,10 @@ def seed_of(random_state: Any) -> int:
     if random_state is not None and not isinstance(random_state, np.random.RandomState):
         raise ConfigError(f"`random_state` is {random_state!r}; it has to be a whole number, a RandomState or None.")
     return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _of_python(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _new_name(values: Any, default: str, taken: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlpipe.checks import check_types
 from mlpipe.data.dialect import check_separator
 from mlpipe.errors import ConfigError, did_you_mean
 
@@ -48,6 +49,7 @@ class ReadOptions:
     dtypes: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
+        check_types(self, "data.read")
         if self.format is not None and self.format not in FORMATS:
             raise ConfigError(f"`data.read.format` is {self.format!r}.{did_you_mean(self.format, FORMATS)}")
         check_separator(self.separator)

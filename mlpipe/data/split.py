@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from mlpipe.checks import check_types
 from mlpipe.data.partition import PARTS, by_column, by_group, by_time, codes, draw
 from mlpipe.errors import ConfigError, DataError, did_you_mean, how_many
 from mlpipe.features.typed import category, number
@@ -57,6 +58,7 @@ class SplitConfig:
     repeat: int = 0
 
     def __post_init__(self) -> None:
+        check_types(self, "data.split")
         if self.method not in METHODS:
             raise ConfigError(f"`data.split.method` is {self.method!r}.{did_you_mean(self.method, METHODS)}")
         for name, share in (("validation", self.validation), ("test", self.test)):

@@ -153,6 +153,16 @@ def _spellings(frame: pl.LazyFrame, name: str, profile: Profile) -> dict[str, li
     return spellings
 
 
+def spelling_of(text: str, same: Sequence[Any]) -> Any:
+    """The value that stands for a class, of those that are the same: the one that is written as its canonical text.
+
+    Examples:
+        >>> spelling_of("1", ["01", "1"]), spelling_of("1", ["1.0", "01"])
+        ('1', '01')
+    """
+    return min(same, key=lambda value: (value != text, value))
+
+
 def _tell_merged(spellings: dict[str, list[Any]], name: str, source: str) -> None:
     """Warn of a class whose texts differ in more than blanks, such as `1` and `01`, which are the same number."""
     for same in spellings.values():
@@ -171,7 +181,7 @@ def _tell_merged(spellings: dict[str, list[Any]], name: str, source: str) -> Non
 def _in_order(spellings: dict[str, list[Any]], profile: Profile) -> list[Label]:
     """The classes in their order."""
     dtype = profile.dtype
-    values = [min(same, key=lambda value: (value != text, value)) for text, same in spellings.items()]
+    values = [spelling_of(text, same) for text, same in spellings.items()]
     if (dtype.is_float() and profile.whole) or dtype.is_decimal():
         values = [int(value) if value == int(value) else float(value) for value in values]
     if isinstance(dtype, pl.Enum):

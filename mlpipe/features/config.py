@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mlpipe.checks import check_types
 from mlpipe.errors import ConfigError, did_you_mean
 
 #: Calendar parts that can be asked for; `elapsed` seconds are always there.
@@ -77,6 +78,7 @@ class FeaturesConfig:
             value = getattr(self, name)
             if value not in allowed:
                 raise ConfigError(f"`features.{name}` is {value!r}.{did_you_mean(str(value), allowed)}")
+        check_types(self, "features")
         for part in self.datetime_parts:
             if part not in DATETIME_PARTS:
                 raise ConfigError(f"`features.datetime_parts`: {part!r}.{did_you_mean(part, DATETIME_PARTS)}")

@@ -45,8 +45,11 @@ def as_frame(rows: Any, schema: Schema, *, target: bool = False) -> pl.DataFrame
     needed = [column for column in schema if column.role is Role.FEATURE or (target and _is_target(column))]
     if isinstance(rows, Mapping):
         rows = [rows]
-    if isinstance(rows, pl.DataFrame | pl.LazyFrame) or hasattr(rows, "columns"):
+    if isinstance(rows, pl.DataFrame | pl.LazyFrame):
         return _from_frame(rows, needed, schema)
+    if hasattr(rows, "columns"):
+        named = all(isinstance(name, str) for name in rows.columns)  # a name may be a number to pandas
+        return _from_frame(rows if named else rows.rename(columns=str), needed, schema)
     if not isinstance(rows, Sequence) or isinstance(rows, str | bytes):
         raise InputError(f"Expected rows as objects of fields or as a frame, got {type(rows).__name__}.")
     for index, row in enumerate(rows):

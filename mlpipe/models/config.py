@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
+from mlpipe.checks import check_types
 from mlpipe.errors import ConfigError, did_you_mean
 
 #: The words each choice may be. The order is that of the documentation, not a ranking.
@@ -104,6 +105,7 @@ class TransformerConfig:
             self._check_number(key, lambda value: 0 < value < math.inf, "a number above 0")
         self._check_number("rope_base", lambda value: 1 < value < math.inf, "a number above 1")
         self._check_number("dropout", lambda value: 0 <= value < 1, "at least 0 and less than 1")
+        check_types(self, "model")  # what is left are the choices of yes or no
         if self.trunk != "mlp":
             self._check_heads()
 

@@ -27,6 +27,7 @@ from mlpipe.errors import ConfigError, MlpipeError
 from mlpipe.logs import log_execution_time
 from mlpipe.research.fitting import RUNS, fit_table, resolved
 from mlpipe.research.outoffold import measure, refuse_own_names
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.environment import environment
 from mlpipe.training.outcome import check_recipe
 from mlpipe.training.parser import RunConfig, config_from_file
@@ -87,6 +88,7 @@ def cross_validate(
     resume: bool = False,
     average: bool = False,
     bundle: str | Path | None = None,
+    overwrite: bool = False,
     progress: bool = True,
 ) -> CrossValidation:
     """Train a model for each fold and see how well it does on the rows that were held out from it.
@@ -100,6 +102,7 @@ def cross_validate(
         resume: Go on with the cross-validation in that folder, if it has begun.
         average: Write the average of the fold models as a bundle, into that folder.
         bundle: Write it there instead.
+        overwrite: Replace a bundle that is there; anything else is never replaced.
         progress: Show a progress bar for each fold; otherwise a line per epoch is logged.
 
     Raises:
@@ -113,7 +116,7 @@ def cross_validate(
     RunDirectory.check(run, resume=resume, cross_validation=True)
     if bundle is not None:
         refuse_file(Path(bundle), "--bundle")
-        check_free(Path(bundle), overwrite=False)
+        check_free(Path(bundle), overwrite=overwrite)
     directory = RunDirectory(Path(run) if run is not None else RUNS / config.tracking.experiment / unique_name())
     number, repeats = _numbers(directory, config, folds, repeats)
     split = replace(config.data.split, folds=number, fold=0, repeat=0)
@@ -136,7 +139,7 @@ def cross_validate(
         metrics = measure(directory, source, {fold.name: fold.split for fold in plan})
         out = Path(bundle) if bundle is not None else directory.bundle if average else None
         if out is not None:
-            export_run(directory.path, out, overwrite=bundle is None)
+            export_run(directory.path, out, overwrite=overwrite or bundle is None)
     except BaseException as error:
         if tracker is not None:
             tracker.close("KILLED" if isinstance(error, KeyboardInterrupt | SystemExit) else "FAILED")
@@ -186,7 +189,7 @@ def _begin(directory: RunDirectory, config: RunConfig, source: Source, plan: lis
     """Write what the cross-validation is made of, before the first step; returns the config."""
     values = resolved(config, source)
     single = {**values["data"]["split"], "folds": None, "fold": 0, "repeat": 0}
-    text = yaml.safe_dump({**values, "data": {**values["data"], "split": single}}, sort_keys=False, allow_unicode=True)
+    text = dump_config({**values, "data": {**values["data"], "split": single}})
     state = environment(source.files)
     if directory.is_cross_validation:
         _refuse_another(directory, yaml.safe_load(text), state)

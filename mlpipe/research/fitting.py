@@ -11,8 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mlpipe.bundle.export import export_run
 from mlpipe.data.config import DataConfig
 from mlpipe.data.datamodule import TabularDataModule
@@ -23,6 +21,7 @@ from mlpipe.files import write_whole
 from mlpipe.logs import log_execution_time
 from mlpipe.research.plots import save_run_plots
 from mlpipe.training.callbacks import EpochLog
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.csvlog import MetricsCSV
 from mlpipe.training.environment import environment
 from mlpipe.training.loop import Trained, check_run, train
@@ -162,7 +161,7 @@ def _undo(directory: RunDirectory, config: bytes | None) -> None:
 def _describe(directory: RunDirectory, values: dict[str, Any], table: Table, data: TabularDataModule) -> None:
     """Write what the run is made of, before the first step."""
     write_json(directory.preprocess, data.preprocessor.to_dict())  # the first file: by it the folder is known as a run
-    write_text(directory.config, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    write_text(directory.config, dump_config(values))
     write_json(directory.env, environment(table.files))
     write_json(directory.schema, table.schema.to_dict())
     write_json(directory.sample_row, json_row(table.frames["validation"], table.schema))

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from mlpipe.checks import check_types
 from mlpipe.errors import ConfigError, did_you_mean
 
 OPTIMIZERS = ("adamw", "muon")
@@ -70,6 +71,7 @@ class TrainingConfig:
     checkpoint_every_steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_types(self, "training")
         if self.optimizer not in OPTIMIZERS:
             hint = did_you_mean(self.optimizer, OPTIMIZERS)
             raise ConfigError(f"`training.optimizer` is {self.optimizer!r}, which is none of ours.{hint}")

@@ -6,6 +6,7 @@ MLflow is imported when a run is opened, not with this module: it takes seconds.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,11 +16,17 @@ from mlpipe.stores import one_at_a_time, prepare_environment, without_credential
 from mlpipe.training.rundir import RunDirectory, write_json
 
 if TYPE_CHECKING:
-    from mlflow.entities import Run
+    from mlflow.entities import Param, Run, RunTag
     from mlflow.tracking import MlflowClient
+
+log = logging.getLogger(__name__)
 
 #: The longest value of a parameter or tag that MLflow takes.
 MAX_VALUE = 6000
+#: Before the name of a parameter whose value has changed, in a tag.
+_CHANGED = "changed."
+#: The longest name of a parameter: MLflow takes 250 characters, and as many for that of a tag.
+MAX_KEY = 250 - len(_CHANGED)
 #: What a server takes at once.
 _METRICS_PER_BATCH, _PARAMS_PER_BATCH = 1000, 100
 
@@ -87,17 +94,40 @@ class MlflowRun:
         return cls(client, client.get_run(run_id))
 
     def log_params(self, params: Mapping[str, str]) -> None:
-        """Log parameters; MLflow refuses another value for an old one, so that becomes the tag `changed.<name>`."""
+        """Log parameters; MLflow refuses another value for an old one, so that becomes the tag `changed.<name>`.
+
+        A parameter that MLflow refuses for what it is would be refused for ever: it is left out, with a warning.
+        """
         from mlflow.entities import Param, RunTag
 
         new = [Param(name, value) for name, value in params.items() if name not in self._params]
         changed = [
-            RunTag(f"changed.{name}", value) for name, value in params.items() if self._params.get(name, value) != value
+            RunTag(f"{_CHANGED}{name}", value)
+            for name, value in params.items()
+            if self._params.get(name, value) != value
         ]
         for start in range(0, max(len(new), len(changed)), _PARAMS_PER_BATCH):
             batch = slice(start, start + _PARAMS_PER_BATCH)
-            self._client.log_batch(self.run_id, params=new[batch], tags=changed[batch])
+            self._log_batch(new[batch], changed[batch])
         self._params |= {param.key: param.value for param in new}
+
+    def _log_batch(self, params: Sequence[Param], tags: Sequence[RunTag]) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.log_batch(self.run_id, params=params, tags=tags)
+        except MlflowException as error:
+            if error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            if len(params) + len(tags) > 1:  # MLflow takes all or none, and its error names one at most
+                for param in params:
+                    self._log_batch([param], [])
+                for tag in tags:
+                    self._log_batch([], [tag])
+                return
+            name = params[0].key if params else tags[0].key
+            reason = without_credentials(str(error)).partition("\n")[0][:300]
+            log.warning("MLflow refuses the parameter %r, which is left out: %s", name, reason)
 
     def log_metrics(self, metrics: Sequence[tuple[str, float, int, int]]) -> None:
         """Log values as (name, value, milliseconds since 1970, step)."""

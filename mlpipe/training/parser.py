@@ -13,13 +13,12 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import yaml
-from jsonargparse import ArgumentError, Namespace
+from jsonargparse import ArgumentError, Namespace, set_dumper
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from mlpipe.data.config import DataConfig
@@ -30,6 +29,7 @@ from mlpipe.models import TransformerConfig
 from mlpipe.schema import TaskKind
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.configfile import check_config_files, looks_like_table
+from mlpipe.training.configtext import dump_config
 from mlpipe.training.outcome import check_kind
 from mlpipe.training.tracking import TrackingConfig
 from mlpipe.training.trainer_group import check_monitors, check_trainer
@@ -50,8 +50,7 @@ RESERVED_TRAINER_KEYS = {
     "enable_checkpointing": "every run keeps its best and its last checkpoint",
 }
 
-# Some of Lightning's callbacks have members of an Enum as defaults, for which YAML has no form.
-yaml.SafeDumper.add_multi_representer(Enum, lambda dumper, member: dumper.represent_data(member.value))
+set_dumper("yaml", dump_config)  # of `--print_config` too
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Notable:
   wait; metrics are collected and sent in batches every few seconds;
 - a failure (server gone, database locked or damaged, disk full) is one warning; what could not be sent is kept and
   tried again, less and less often;
+- one parameter that MLflow refuses is a warning, and everything else is sent;
 - a resumed run goes on with its MLflow run, also if parameters have changed since, which MLflow refuses: the new value
   becomes a tag;
 - Lightning's `MLFlowLogger` is not used: it imports and connects when it is made, writes each metric on its own, cuts
@@ -13,6 +14,7 @@ Notable:
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -32,7 +34,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from mlpipe.errors import ConfigError
 from mlpipe.stores import artifact_root, default_uri, without_credentials
-from mlpipe.training.mlflow_run import MAX_VALUE, MlflowRun
+from mlpipe.training.mlflow_run import MAX_KEY, MAX_VALUE, MlflowRun
 from mlpipe.training.rundir import RunDirectory
 
 log = logging.getLogger(__name__)
@@ -260,8 +262,17 @@ def _text(value: Any) -> str:
 
 
 def _key(name: str) -> str:
-    """MLflow takes letters, digits, and these signs."""
-    return re.sub(r"[^\w\-./ :]", "_", name)
+    """A name that MLflow takes: letters, digits and these signs, a path that is written the shortest way, and short.
+
+    A name that has to be written in another way than the signs alone ask for ends in its hash: two of those that differ
+    stay two, and the same name is the same key in a resumed run.
+    """
+    written = re.sub(r"[^\w\-./ :]", "_", name)
+    key = "/".join(part for part in written.split("/") if part not in ("", ".", ".."))
+    if key == written and len(key) <= MAX_KEY:
+        return key
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{key[: MAX_KEY - len(digest) - 1]}-{digest}"
 
 
 def _interrupted() -> bool:

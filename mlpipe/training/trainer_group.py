@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping
 
+from mlpipe.checks import check_type
 from mlpipe.errors import ConfigError, did_you_mean
 from mlpipe.schema import TaskKind
 from mlpipe.training.config import TrainingConfig
@@ -44,6 +45,7 @@ def check_trainer(trainer: Mapping[str, Any]) -> None:
     for key in trainer:
         if key not in known:
             raise ConfigError(f"`trainer.{key}` is no setting of the Trainer.{did_you_mean(key, known)}")
+        check_type(f"trainer.{key}", trainer[key], known[key].annotation)
     if (precision := trainer.get("precision")) in UNSUITABLE_PRECISIONS:
         raise ConfigError(
             f"`trainer.precision` is {precision}, in which these models do not train: weights are float32; say "

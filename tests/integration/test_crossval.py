@@ -277,6 +277,16 @@ def refusal(line: str, capsys: pytest.CaptureFixture[str]) -> str:
     return sentence.removeprefix("error: ")
 
 
+def test_a_bundle_is_replaced_if_asked(whole: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(whole / "bundle", folder / "taken")
+    before = verify(folder / "taken").version
+    again = "crossval --config houses.yaml --folds 2 --run forced --bundle taken"
+    assert command(again) == 2
+    assert "--force replaces it" in capsys.readouterr().err
+    assert command(f"{again} --force --trainer.max_epochs=1") == 0
+    assert verify(folder / "taken").version != before
+
+
 @pytest.mark.parametrize(
     ("line", "parts"),
     [

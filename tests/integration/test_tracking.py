@@ -123,6 +123,38 @@ def test_a_run_is_all_there(root: Path, run: RunDirectory, elsewhere: Path) -> N
     assert not list(elsewhere.iterdir())
 
 
+def test_every_column_is_logged_whatever_it_is_called(root: Path, run: RunDirectory) -> None:
+    columns = ["cost", "cost/", "a//b", "../x", "long " * 100, "long " * 101]
+    tracker = MlflowTracker(TrackingConfig(experiment="line"), run, root)
+    tracker.log_hyperparams({"data": {"columns": {name: f"kind of {name}" for name in columns}}})
+    tracker.log_metrics({"loss": 2.0}, step=1)
+    tracker.close()
+    found = MlflowClient(default_uri(root)).get_run(run_id(tracker))
+    assert set(found.data.params.values()) == {f"kind of {name}" for name in columns}
+    assert found.info.status == "FINISHED"
+
+
+def test_a_refused_parameter_keeps_nothing_else_from_being_sent(
+    root: Path, run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    run.config.write_text("seed_everything: 1\n")
+    tracker = MlflowTracker(TrackingConfig(experiment="line"), run, root)
+    # More than MLflow takes at once; and a sign that it does not take, in a name that never went through `_key`.
+    tracker._params.extend([("never?", "1"), *((f"p{index}", "1") for index in range(150))])
+    with caplog.at_level(logging.WARNING):
+        tracker.log_metrics({"loss": 2.0}, step=1)
+        tracker.log_artifacts(run)
+        tracker.close()
+    client = MlflowClient(default_uri(root))
+    found = client.get_run(run_id(tracker))
+    assert len(found.data.params) == 150
+    assert found.data.metrics == {"loss": 2.0}
+    assert found.info.status == "FINISHED"
+    assert [file.path for file in client.list_artifacts(run_id(tracker))] == ["config.yaml"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("MLflow refuses the parameter 'never?', which is left out: ")
+
+
 def test_a_resumed_run_is_the_same_run_even_if_a_parameter_has_changed(root: Path, run: RunDirectory) -> None:
     config = TrackingConfig(experiment="line")
     first = MlflowTracker(config, run, root)

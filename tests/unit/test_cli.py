@@ -198,6 +198,10 @@ def test_an_error_is_a_json_line_where_the_log_is(
         (PermissionError(errno.EACCES, "Permission denied", "runs/a"), "runs/a: Permission denied; choose a place "),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; make room there"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "t.csv/a"), "t.csv/a: Not a directory; a part of the"),
+        (IsADirectoryError(errno.EISDIR, "Is a directory", "runs"), "runs: Is a directory; name a file instead."),
+        (OSError(errno.EBUSY, "Device or resource busy", "a"), "a: Device or resource busy; choose a place that"),
+        # As Polars raises it.
+        (OSError("No space left on device (os error 28)"), "No space left on device; make room there"),
     ],
 )
 def test_a_place_that_cannot_be_used_is_named_without_a_traceback(

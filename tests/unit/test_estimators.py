@@ -113,6 +113,34 @@ def test_labels_come_back_as_they_went_in(negative: Any, positive: Any) -> None:
     assert model.score(X, y) > 0.75
 
 
+@pytest.mark.parametrize(
+    ("spellings", "classes", "of_spelling"),
+    [
+        ([" a", "a", "b"], ["a", "b"], [0, 0, 1]),
+        (["01", "1", "2"], ["1", "2"], [0, 0, 1]),
+        (["yes", "yes ", "zno"], ["yes", "zno"], [0, 0, 1]),
+        (["b ", "10", "c", "10.0", "010"], ["10", "b ", "c"], [1, 0, 2, 0, 0]),
+        ([" no", "Yes", "no", " no "], ["Yes", "no"], [1, 0, 1, 1]),
+    ],
+)
+def test_labels_that_are_the_same_category_are_one_class(
+    spellings: list[str], classes: list[str], of_spelling: list[int], tmp_path: Path
+) -> None:
+    row = np.arange(ROWS) % len(spellings)
+    expected = np.array(of_spelling)[row]
+    frame = pl.DataFrame({"told": [f"class {index}" for index in expected]})
+    model = classifier(trainer={"max_epochs": 20, "accelerator": "cpu"}).fit(frame, np.array(spellings)[row])
+    assert model.classes_.tolist() == classes
+    assert len(model.predictor_.schema.task.classes) == len(classes)
+    assert (model.predictor_.schema.task.kind == "binary") == (len(classes) == 2)
+    np.testing.assert_array_equal(model.predict_proba(frame).argmax(axis=1), expected)
+    np.testing.assert_array_equal(model.predict(frame), model.classes_[expected])
+    loaded = TransformerClassifier.load(model.save(tmp_path / "bundle"))
+    assert loaded.classes_.tolist() == classes
+    np.testing.assert_array_equal(loaded.predict(frame), model.predict(frame))
+    np.testing.assert_allclose(loaded.predict_proba(frame), model.predict_proba(frame), **ROUNDING)
+
+
 @pytest.mark.parametrize("wrap", [list, pd.Series, pl.Series, lambda y: pd.Series(y, dtype="category")])
 def test_labels_may_be_a_list_or_a_series(wrap: Any, fitted: TransformerClassifier) -> None:
     model = classifier().fit(X, wrap(np.where(POSITIVE, "yes", "no")))
@@ -231,6 +259,21 @@ def test_a_fitted_estimator_survives_pickling(fitted: TransformerClassifier) -> 
     np.testing.assert_array_equal(copy.predict_proba(X), fitted.predict_proba(X))
 
 
+def test_numbers_of_numpy_are_numbers(fitted: TransformerClassifier, tmp_path: Path) -> None:
+    """As a search over `np.arange` or `np.logspace` has them."""
+    numbers = {
+        "model": {name: np.int64(value) for name, value in TINY["model"].items()},
+        "training": {"lr": np.float32(0.006), "compile": np.bool_(False)},
+        "trainer": {"max_epochs": np.int32(2), "accelerator": "cpu"},
+        "features": {"num_bins": np.int16(48)},
+        "batch_size": np.int64(32),
+        "validation_fraction": np.float64(0.15),
+    }
+    model = classifier(**numbers).fit(X, np.where(POSITIVE, "yes", "no"))
+    model.save(tmp_path / "bundle")
+    np.testing.assert_allclose(model.predict_proba(X), fitted.predict_proba(X), atol=1e-3)
+
+
 class TestMistakes:
     @pytest.mark.parametrize(("y", "shape"), [(POSITIVE[:-1], r"\(239,\)"), (POSITIVE[:, None], r"\(240, 1\)")])
     def test_x_and_y_of_different_lengths(self, y: Any, shape: str) -> None:
@@ -284,6 +327,27 @@ class TestMistakes:
     def test_a_key_that_does_not_exist(self, group: str, key: str, right: str) -> None:
         with pytest.raises(MlpipeError, match=f"{key}.* Did you mean '{right}'"):
             regressor(**{group: {key: 1}}).fit(X, PRICE)
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"features": {"num_bins": "48"}}, "`features.num_bins` is '48'; it has to be a whole number."),
+            ({"training": {"lr": "0.1"}}, "`training.lr` is '0.1'; it has to be a number."),
+            ({"training": {"compile": "no"}}, "`training.compile` is 'no'; it has to be True or False."),
+            ({"model": {"qk_norm": "no"}}, "`model.qk_norm` is 'no'; it has to be True or False."),
+            ({"validation_fraction": "0.2"}, "`validation_fraction` is '0.2'; it has to be a number."),
+            ({"batch_size": "32"}, "`batch_size` is '32'; it has to be a whole number or None."),
+            ({"trainer": {"max_epochs": "3"}}, "`trainer.max_epochs` is '3'; it has to be a whole number or None."),
+            ({"trainer": {"callbacks": "x"}}, "`trainer.callbacks` is 'x'; it has to be a list, a Callback or None."),
+            ({"trainer": {"callbacks": ["x"]}}, "`trainer.callbacks` is ['x']; it has to be a list, a Callback or"),
+            ({"model": "wide"}, "`model` is 'wide'; it has to be a mapping or None."),
+            ({"columns": ["size"]}, "`columns` is ['size']; it has to be a mapping or None."),
+        ],
+    )
+    def test_a_value_of_another_type(self, arguments: dict[str, Any], sentence: str) -> None:
+        with pytest.raises(ConfigError) as caught:
+            classifier(**arguments).fit(X, POSITIVE)
+        assert str(caught.value).startswith(sentence)
 
     @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1])
     def test_no_rows_for_validation(self, fraction: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import mlpipe
 from mlpipe.errors import ConfigError
+from mlpipe.files import refuse_folder
 from mlpipe.research.baselines.table import BaselineResult, ranked, render_table, short_metrics, table_cells
 from mlpipe.schema import TaskKind
 from mlpipe.training.rundir import refuse_file, write_json, write_text
@@ -93,6 +94,7 @@ def check_folder(folder: Path, *, overwrite: bool) -> None:
     """
     refuse_file(folder, "--out")
     for name in (PAGE, RECORD):
+        refuse_folder(folder / name)
         if (folder / name).exists() and not overwrite:
             raise ConfigError(
                 f"{folder / name} exists; give another folder with `--out`, or `--force` to overwrite it."

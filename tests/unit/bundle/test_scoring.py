@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from mlpipe.bundle.predictor import ModelPredictor, Predictor
+from mlpipe.bundle.scoring import _SINKS, check_out
 from mlpipe.data.options import ReadOptions
 from mlpipe.errors import ConfigError, DataError
 from mlpipe.schema import TaskKind
@@ -276,3 +278,39 @@ def test_identifiers_that_a_format_does_not_know_are_refused_before_anything_run
         return
     with pytest.raises(ConfigError, match=f"'order id' holds .* values, which {ending} files do not; write a .parquet"):
         predictor.predict_file(tmp_path / "in.parquet", out)
+
+
+@pytest.mark.parametrize("error", [OSError, pl.exceptions.ComputeError])
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_a_full_disk_is_no_fault_of_the_data(
+    predictor: Predictor,
+    rows: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    error: type[Exception],
+) -> None:
+    """Polars raises the one or the other, by the format, and has the system's number in the text alone."""
+
+    def fail(frame: pl.LazyFrame, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise error("underlying IO error: No space left on device (os error 28)")
+
+    monkeypatch.setitem(_SINKS, ending, fail)
+    out = tmp_path / f"out{ending}"
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        predictor.predict_file(rows, out)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(out))
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))] == []
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_is_refused_before_a_row_is_read(
+    predictor: Predictor, rows: Path, tmp_path: Path, overwrite: bool
+) -> None:
+    out = tmp_path / "out.csv"
+    out.mkdir()
+    with pytest.raises(ConfigError, match=r"out\.csv' is a folder, which no file replaces"):
+        check_out(rows, out, overwrite=overwrite)
+    with pytest.raises(ConfigError, match=r"out\.csv' is a folder, which no file replaces"):
+        predictor.predict_file(tmp_path / "nothing.csv", out, overwrite=overwrite)

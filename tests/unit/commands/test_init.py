@@ -210,6 +210,19 @@ def test_names_that_could_be_values_survive_the_config_s_parser(
         assert set(data.columns) == {"x", name, f"{name}2"} - {target}
 
 
+def test_a_folder_in_the_place_of_the_config_is_refused_before_the_table_is_read(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "shop.yaml").mkdir()
+    for words in ([], ["--force"]):
+        assert main(["init", "shop.v2.csv", "--target", "bought", *words]) == 2
+        captured = capsys.readouterr()
+        assert captured.err == (
+            "error: 'shop.yaml' is a folder, which no file replaces; name a file, for example one in it.\n"
+        )
+        assert captured.out == ""
+
+
 class TestRead:
     """`--read`: what a config says in `data.read` can be said before there is a config."""
 

@@ -211,6 +211,17 @@ def test_unreadable_values_of_a_file_are_counted() -> None:
     assert count_unreadable(TRAIN, SCHEMA) == {}
 
 
+def test_pandas_columns_that_are_numbers_are_called_as_their_text_is() -> None:
+    columns = (Column("0", Kind.NUMERIC), Column("1", Kind.CATEGORICAL))
+    schema = Schema(columns, Task(TaskKind.REGRESSION, ("pay",)))
+    table = pd.DataFrame({1: ["a", "b"], 0: [1.5, 2.5], "2": [0, 0]})
+    assert as_frame(table, schema).to_dict(as_series=False) == {"0": [1.5, 2.5], "1": ["a", "b"]}
+    assert list(table.columns) == [1, 0, "2"]
+    twice = pd.DataFrame([[1.5, "a", 2.5]], columns=[0, 1, "0"])
+    with pytest.raises(InputError, match="There are 2 columns '0' in the table"):
+        as_frame(twice, schema)
+
+
 def test_a_column_that_is_there_twice_is_refused() -> None:
     frame = TRAIN.to_pandas()
     with pytest.raises(InputError, match="There are 2 columns 'job' in the table") as caught:
