@@ -263,7 +263,7 @@ def test_numbers_of_numpy_are_numbers(fitted: TransformerClassifier, tmp_path: P
     """As a search over `np.arange` or `np.logspace` has them."""
     numbers = {
         "model": {name: np.int64(value) for name, value in TINY["model"].items()},
-        "training": {"lr": np.float32(0.006), "compile": np.bool_(False)},
+        "training": {"lr": np.float32(0.003), "compile": np.bool_(False)},
         "trainer": {"max_epochs": np.int32(2), "accelerator": "cpu"},
         "features": {"num_bins": np.int16(48)},
         "batch_size": np.int64(32),
@@ -332,7 +332,7 @@ class TestMistakes:
         ("arguments", "sentence"),
         [
             ({"features": {"num_bins": "48"}}, "`features.num_bins` is '48'; it has to be a whole number."),
-            ({"training": {"lr": "0.1"}}, "`training.lr` is '0.1'; it has to be a number."),
+            ({"training": {"lr": "0.1"}}, "`training.lr` is '0.1'; it has to be a number or None."),
             ({"training": {"compile": "no"}}, "`training.compile` is 'no'; it has to be True or False."),
             ({"model": {"qk_norm": "no"}}, "`model.qk_norm` is 'no'; it has to be True or False."),
             ({"validation_fraction": "0.2"}, "`validation_fraction` is '0.2'; it has to be a number."),

@@ -9,7 +9,7 @@ from mlpipe.training.config import TrainingConfig
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
-@pytest.mark.parametrize("name", ["lr", "muon_lr", "weight_decay", "patience"])
+@pytest.mark.parametrize("name", ["lr", "muon_lr", "weight_decay"])
 def test_what_no_optimiser_can_use_is_refused(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=rf"^`training\.{name}` is {value}; it has to be a number"):
         TrainingConfig(**{name: value})  # type: ignore[arg-type]  # as a config file may say it
