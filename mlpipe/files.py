@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import tempfile
@@ -11,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mlpipe.errors import ConfigError
+
+#: What the system says of a disk, a user's share of it or a file that is full; only who writes hears it.
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -40,7 +44,7 @@ def beside(out: Path) -> Iterator[Path]:
     even after a second Ctrl-C.
 
     Raises:
-        OSError: The system refused to write, also where a library has told it in its text alone.
+        OSError: There is no room for the file, also where a library has that in its text alone.
     """
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part = Path(folder) / out.name
@@ -48,7 +52,7 @@ def beside(out: Path) -> Iterator[Path]:
             yield part
         except Exception as error:
             number = system_error_number(error)
-            if number is None or getattr(error, "errno", None) is not None:
+            if number is None or number not in NO_ROOM:
                 raise
             raise OSError(number, os.strerror(number), str(out)) from error
         part.replace(out)

@@ -18,7 +18,7 @@ from mlpipe.data.profile import NESTED
 from mlpipe.data.read import scan, scan_like
 from mlpipe.data.sources import first_line
 from mlpipe.errors import ConfigError, DataError, did_you_mean
-from mlpipe.files import beside, refuse_folder, system_error_number
+from mlpipe.files import NO_ROOM, beside, refuse_folder, system_error_number
 from mlpipe.schema import Schema
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def score_file(
         try:
             stream(frame, predict_or_note, lambda predictions: _SINKS[suffix](predictions, part))
         except pl.exceptions.PolarsError as error:
-            if ours or system_error_number(error) is not None:
+            if ours or system_error_number(error) in NO_ROOM:
                 raise
             raise DataError(f"{data} could not be read to its end: {first_line(error)}; nothing is written.") from error
     written.warn()

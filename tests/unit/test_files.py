@@ -39,6 +39,14 @@ def test_a_file_takes_the_place_of_another_only_when_it_is_done(tmp_path: Path) 
     assert [entry.name for entry in tmp_path.iterdir()] == ["out.csv"]
 
 
+@pytest.mark.parametrize("error", [PermissionError(errno.EACCES, "no", "elsewhere"), OSError("gone (os error 2)")])
+def test_other_errors_of_the_system_stay_as_they_are(tmp_path: Path, error: OSError) -> None:
+    """They may be those of a file that is read."""
+    with pytest.raises(OSError, match=r"no|gone") as caught, beside(tmp_path / "out.csv"):
+        raise error
+    assert caught.value is error
+
+
 @pytest.mark.parametrize("kind", [OSError, ValueError])
 def test_a_full_disk_is_told_of_the_file_also_by_a_library_that_has_it_in_its_text(
     tmp_path: Path, kind: type[Exception]
@@ -48,13 +56,6 @@ def test_a_full_disk_is_told_of_the_file_also_by_a_library_that_has_it_in_its_te
         raise kind("underlying IO error: No space left on device (os error 28)")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(out))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_an_error_of_the_system_stays_as_it_is(tmp_path: Path) -> None:
-    given = PermissionError(errno.EACCES, "Permission denied", "elsewhere")
-    with pytest.raises(PermissionError) as caught, beside(tmp_path / "out.csv"):
-        raise given
-    assert caught.value is given
 
 
 def test_a_folder_is_no_place_for_a_file(tmp_path: Path) -> None:

@@ -304,6 +304,19 @@ def test_a_full_disk_is_no_fault_of_the_data(
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith((".", "out"))] == []
 
 
+def test_a_disk_that_fails_while_reading_is_told_of_the_data(
+    predictor: Predictor, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(frame: pl.LazyFrame, path: Path) -> None:
+        raise pl.exceptions.ComputeError("underlying IO error: Input/output error (os error 5)")
+
+    monkeypatch.setitem(_SINKS, ".csv", fail)
+    with pytest.raises(
+        DataError, match=r"rows\.csv could not be read to its end: .*\(os error 5\); nothing is written"
+    ):
+        predictor.predict_file(rows, tmp_path / "out.csv")
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_is_refused_before_a_row_is_read(
     predictor: Predictor, rows: Path, tmp_path: Path, overwrite: bool
