@@ -29,6 +29,18 @@ def test_orthogonalize_keeps_the_singular_vectors_and_levels_the_singular_values
     assert off_diagonal.abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("smallest", [1.0, 1e-2, 1e-4])
+@pytest.mark.parametrize("shape", [(32, 32), (32, 64), (200, 32)])
+def test_the_iteration_is_the_same_by_the_gram_matrix(shape: tuple[int, int], smallest: float) -> None:
+    """Whose span of singular values is squared: the reference is the iteration in float64, which never goes by it."""
+    generator = torch.Generator().manual_seed(3)
+    left, _, right = torch.linalg.svd(torch.randn(2, *shape, generator=generator).double(), full_matrices=False)
+    values = torch.logspace(0, math.log10(smallest), min(shape), dtype=torch.float64)
+    matrices = (left * values) @ right
+    expected = orthogonalize(matrices)
+    assert (orthogonalize(matrices.float()) - expected).norm() < 1e-3 * expected.norm()
+
+
 @pytest.mark.parametrize("shape", [(24, 24), (48, 16), (16, 48)])
 def test_muon_follows_torch(shape: tuple[int, int]) -> None:
     """torch iterates in bfloat16, hence the tolerance: two digits of the update."""
