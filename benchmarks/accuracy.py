@@ -54,7 +54,8 @@ USUAL = (OURS, "linear", "hist_gradient_boosting", "lightgbm", "xgboost", "catbo
 PARTS = ("train", "validation", "test")
 #: Keys of the model that one kind of network does not look at.
 NOT_OF_THE_MLP = (
-    *("num_heads", "mlp_ratio", "rope", "rope_base", "readout_tokens", "readout", "head", "qk_norm", "first_norm"),
+    *("num_heads", "mlp_ratio", "rope", "rope_base", "readout_tokens", "readout", "head", "additive", "qk_norm"),
+    "first_norm",
 )
 OF_MEMBERS = ("members", "member_width")
 

@@ -67,6 +67,8 @@ class _Graph(nn.Module):
         if linear:
             same = torch.eye(config.width, dtype=torch.float64).expand(model.tokenizer.num_tokens, -1, -1)
             first = [*maps[0], same] if trunk else maps[0]
+            if model.additive is not None:
+                first = [*first, model.additive.weight.double()]
             self.tokens: nn.Module = _LinearTokens(model.tokenizer, first)
         else:
             self.tokens = model.tokenizer
@@ -75,17 +77,21 @@ class _Graph(nn.Module):
         self.trunk = nn.ModuleList(_Rest(block) for block in trunk)
         self.last = _Rest(last)
         self.register_buffer("readout_R1D", model.readout.weight.detach(), persistent=False)
-        self.head = model.head
+        self.head, self.additive = model.head, model.additive
 
     readout_R1D: Tensor
 
     def forward(self, numeric_BF: Tensor, missing_BF: Tensor, categorical_BC: Tensor) -> Tensor:
+        alone_BO = None
         if self.linear:
-            *made, x_TBD = self.tokens(numeric_BF, missing_BF, categorical_BC)
-            if not len(self.trunk):
-                made = [*made, x_TBD]
+            made = self.tokens(numeric_BF, missing_BF, categorical_BC)
+            if self.additive is not None:
+                alone_BO = made.pop().sum(0)
+            x_TBD = made.pop() if len(self.trunk) else None
         else:
             x_TBD = self.tokens(numeric_BF, missing_BF, categorical_BC)
+            if self.additive is not None:
+                alone_BO = self.additive(x_TBD)
             made = self.maps[0](_normed(x_TBD) if self.first_norm else x_TBD)
         for rest, maps in zip(self.trunk, self.maps[1:], strict=True):
             query_BHTE, key_BHTE, value_BHTE = (self._by_head(part) for part in made)
@@ -96,10 +102,10 @@ class _Graph(nn.Module):
         weights_BHRT = scores_BHTR.transpose(2, 3).softmax(-1)
         x_RBD = self.last(self.readout_R1D, torch.matmul(weights_BHRT, value_BHTE).permute(2, 0, 1, 3).flatten(2))
         if isinstance(self.head, LinearHead):
-            logits_RBO = torch.matmul(_normed(x_RBD), self.head.weight)
-            return logits_RBO.transpose(0, 1) + self.head.bias
-        logits: Tensor = self.head(_normed(x_RBD).transpose(0, 1))
-        return logits
+            logits_BKO = torch.matmul(_normed(x_RBD), self.head.weight).transpose(0, 1) + self.head.bias
+        else:
+            logits_BKO = self.head(_normed(x_RBD).transpose(0, 1))
+        return logits_BKO if alone_BO is None else logits_BKO + alone_BO.unsqueeze(1)
 
     def _by_head(self, made_TBW: Tensor) -> Tensor:
         return torch.unflatten(made_TBW, 2, (self.heads, -1)).permute(1, 2, 0, 3)

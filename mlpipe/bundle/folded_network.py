@@ -85,20 +85,24 @@ class _Folded:
         exact.append(_side_by_side(scores * _LOG2_E, value))
         self._matrices_TDW = [matrix.float() for matrix in exact]
         self._rest = [_Rest(block) for block in (*trunk, last)]
-        self._first_norm = config.first_norm
+        self._first_norm, self._additive = config.first_norm, model.additive
         self._lookup: Lookup | None = None
         if can_look_up(model.tokenizer) and not config.first_norm:
             same = torch.eye(config.width, dtype=torch.float64).expand(self._tokens, -1, -1)
-            maps = (exact[0], same) if trunk else (exact[0],)  # the last block does not go on from the tokens
+            maps = [exact[0], same] if trunk else [exact[0]]  # the last block does not go on from the tokens
+            if model.additive is not None:
+                maps.append(model.additive.weight.double())
             self._lookup = Lookup(model.tokenizer, maps, self._sizes[0])
 
     def __call__(self, numeric_BF: Tensor, missing_BF: Tensor, categorical_BC: Tensor) -> Tensor:
         rows = len(numeric_BF)
         if self._lookup is not None:
             made_SBW, *tokens = self._lookup(numeric_BF, missing_BF, categorical_BC)
+            alone_BO = None if self._additive is None else tokens.pop().sum(0)
         else:
             tokens = [self._model.tokenizer(numeric_BF, missing_BF, categorical_BC).contiguous()]
             made_SBW = self._make(0, rms_norm(tokens[0]) if self._first_norm else tokens[0])
+            alone_BO = None if self._additive is None else self._additive(tokens[0])
         *trunk, last = self._rest
         if trunk:
             x_TBD = tokens[0]
@@ -107,11 +111,12 @@ class _Folded:
                 made_SBW = self._make(index + 1, x_TBD * _inverse_rms(x_TBD))
         x_RBD = last(self._model.readout.weight.repeat(1, rows, 1), self._read(made_SBW))
         head = self._model.head
-        if not isinstance(head, LinearHead):
-            members: Tensor = head(rms_norm(x_RBD).transpose(0, 1))
-            return members
-        logits_KBO = torch.bmm(x_RBD, head.weight).mul_(_inverse_rms(x_RBD))
-        return logits_KBO.transpose(0, 1) + head.bias
+        if isinstance(head, LinearHead):
+            logits_KBO = torch.bmm(x_RBD, head.weight).mul_(_inverse_rms(x_RBD))
+            logits_BKO = logits_KBO.transpose(0, 1) + head.bias
+        else:
+            logits_BKO = head(rms_norm(x_RBD).transpose(0, 1))
+        return logits_BKO if alone_BO is None else logits_BKO.add_(alone_BO.unsqueeze(1))
 
     def _make(self, index: int, memory_TBD: Tensor) -> Tensor:
         """What the attention of a block needs, (S, B, W)."""

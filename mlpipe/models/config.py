@@ -55,6 +55,8 @@ class TransformerConfig:
             `members` MLPs that share weights but for rank-one adapters (TabM, Gorishniy et al. 2024).
         members: Ensemble size of the `members` head and of the `mlp` trunk.
         member_width: Hidden width of a member, in the `members` head and in the `mlp` trunk.
+        additive: Whether every column adds to the logits by itself too, beside the blocks of the `transformer`, which
+            are then left with what columns say together.
         ensemble: Networks side by side in one model, each with members of its own; costs as many times as much.
         dropout: Share of the MLP's hidden units dropped while training.
         qk_norm: Normalise queries and keys.
@@ -86,6 +88,7 @@ class TransformerConfig:
     head: str = "linear"
     members: int = 8
     member_width: int = 256
+    additive: bool = True
     ensemble: int = 1
     dropout: float = 0.2
     qk_norm: bool = False

@@ -1,9 +1,9 @@
-"""Readout tokens become logits of K ensemble members; their losses and their average.
+"""Readout tokens become logits of K ensemble members; what columns add by themselves; the members' losses and average.
 
 The loss is the mean of the members' losses, not the loss of their mean: every member has to predict by itself,
 and that is what makes them differ (TabM, Gorishniy et al. 2024, arXiv 2410.24210). Probabilities are averaged.
 
-Legend: B batch, K members, D width, M hidden width, O outputs.
+Legend: B batch, T column tokens, K members, D width, M hidden width, O outputs.
 """
 
 from __future__ import annotations
@@ -30,6 +30,25 @@ class LinearHead(nn.Module):
     def forward(self, x_BKD: Tensor) -> Tensor:
         """Logits of every member."""
         return torch.einsum("bkd,kdo->bko", x_BKD, self.weight) + self.bias
+
+
+class AdditiveHead(nn.Module):
+    """What every column adds to the logits by itself, the same for all members: a linear map from each token, summed.
+
+    With tokens that are piecewise linear in a number it is an additive model of linear splines (Hastie and Tibshirani
+    1986); beside a deep network it is what Cheng et al. 2016 (arXiv 1606.07792) call the wide part. It starts at 0.
+
+    Shape:
+        (T, B, D) -> (B, O).
+    """
+
+    def __init__(self, num_tokens: int, width: int, num_outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(num_tokens, width, num_outputs))
+
+    def forward(self, tokens_TBD: Tensor) -> Tensor:
+        """The sum over the columns."""
+        return torch.bmm(tokens_TBD, self.weight).sum(0)
 
 
 class MemberHead(nn.Module):

@@ -1,6 +1,7 @@
 """Where every weight of a model starts, all in one place.
 
 - Matrices: uniform in ±1/sqrt(inputs), as `nn.Linear` has it; they have no biases. Heads: the same, biases 0.
+- What columns add by themselves: 0.
 - Members' hidden matrices: uniform in ±sqrt(6/inputs) (He et al. 2015), since no norm makes good what a layer takes
   from the size of its input.
 - Tokens of every sort: uniform in ±1/sqrt(width) (FT-Transformer, Gorishniy et al. 2021), so that columns of all
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from mlpipe.models.config import TransformerConfig
 from mlpipe.models.encodings import PeriodicEncoding, PiecewiseLinearEncoding
-from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.heads import AdditiveHead, LinearHead, MemberHead
 from mlpipe.models.members import MemberLinear
 from mlpipe.models.tokenizers import CategoricalTokenizer, GroupTokenizer, NumericTokenizer, ReadoutTokens
 from mlpipe.schema import PAD_ID, UNSEEN_ID
@@ -49,16 +50,15 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
                 uniform_(module.bias, config.width)
                 module.missing.zero_()
             case CategoricalTokenizer():
-                uniform_(module.table.weight, config.width)
-                uniform_(module.bias, config.width)
-                for never_trained in (PAD_ID, UNSEEN_ID):
-                    module.table.weight[module.offsets + never_trained] = 0
+                _initialise_categorical(module)
             case ReadoutTokens():
                 uniform_(module.weight, config.width)
             case MemberHead():
                 nn.init.normal_(module.scale_in)
                 module.scale_out.fill_(1)
                 module.bias.zero_()
+            case AdditiveHead():
+                module.weight.zero_()
             case LinearHead():
                 uniform_(module.weight, module.weight.shape[1])
                 module.bias.zero_()
@@ -68,6 +68,14 @@ def initialise(model: nn.Module, config: TransformerConfig) -> None:
                 uniform_(module.bias, module.weight.shape[-1])
             case nn.Linear():
                 uniform_(module.weight, module.in_features)
+
+
+def _initialise_categorical(module: CategoricalTokenizer) -> None:
+    width = module.bias.shape[-1]
+    uniform_(module.table.weight, width)
+    uniform_(module.bias, width)
+    for never_trained in (PAD_ID, UNSEEN_ID):
+        module.table.weight[module.offsets + never_trained] = 0
 
 
 def _initialise_numeric(module: NumericTokenizer) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from mlpipe.models.blocks import Block
-from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.heads import AdditiveHead, LinearHead, MemberHead
 from mlpipe.models.members import MemberLinear
 from mlpipe.models.tokenizers import NumericTokenizer
 
@@ -38,7 +38,7 @@ def parameter_groups(model: nn.Module, weight_decay: float = 0.0) -> list[dict[s
                 decay.add(id(module.weight))
             case MemberHead():
                 decay.add(id(module.shared.weight))
-            case LinearHead():
+            case LinearHead() | AdditiveHead():
                 decay.add(id(module.weight))
     decays = {"matrices": weight_decay, "decay": weight_decay, "no_decay": 0.0}
     groups: dict[str, dict[str, Any]] = {

@@ -1,6 +1,7 @@
 """The Transformer over a table's columns.
 
     columns ──Tokenizer──▶ tokens ──Block, L times──▶ readout tokens ──norm, head──▶ logits of K members
+                              └────────────── a linear map of each, summed ──────────────▲
 
 Notable:
 
@@ -8,6 +9,8 @@ Notable:
 - The last block computes its readout tokens only: nothing else is read.
 - `readout: last` lets the readout tokens in at the last block only, which costs K tokens there and nothing before
   (class attention in CaiT, Touvron et al. 2021, arXiv 2103.17239).
+- Beside the blocks every column adds to the logits by itself (`AdditiveHead`): what needs no interaction is learnt at
+  once, by a map that cannot learn rows by heart.
 - Readout tokens share position 0, so that no member is nearer to a column than another; columns stand at 1, 2, ….
 
 Legend: B batch, T column tokens, F numeric features, C categorical features, D width, K members, R readout tokens,
@@ -23,7 +26,7 @@ from mlpipe.errors import DataError
 from mlpipe.models.attention import RotaryTable
 from mlpipe.models.blocks import Block
 from mlpipe.models.config import TransformerConfig
-from mlpipe.models.heads import LinearHead, MemberHead
+from mlpipe.models.heads import AdditiveHead, LinearHead, MemberHead
 from mlpipe.models.init import initialise
 from mlpipe.models.norm import RMSNorm
 from mlpipe.models.rope import rotary_frequencies, rotary_table
@@ -76,6 +79,9 @@ class Transformer(nn.Module):
             self.head = MemberHead(
                 config.num_members, config.width, config.member_width, spec.num_outputs, config.dropout
             )
+        self.additive: AdditiveHead | None = None
+        if config.additive:
+            self.additive = AdditiveHead(self.tokenizer.num_tokens, config.width, spec.num_outputs)
         if config.rope == "index":
             columns = torch.arange(1, self.tokenizer.num_tokens + 1)
             positions = torch.cat((torch.zeros(self.num_readouts), columns))
@@ -87,6 +93,7 @@ class Transformer(nn.Module):
     def forward(self, numeric_BF: Tensor, missing_BF: Tensor, categorical_BC: Tensor) -> Tensor:
         """Logits (B, K, O) of every member."""
         tokens_TBD = self.tokenizer(numeric_BF, missing_BF, categorical_BC)
+        alone_BO = None if self.additive is None else self.additive(tokens_TBD)
         readouts = self.num_readouts
         *trunk, last = self.blocks  # whose queries stand at position 0, which is no turn at all
         if self.config.readout == "all":
@@ -99,7 +106,7 @@ class Transformer(nn.Module):
                 tokens_TBD = block(tokens_TBD, query_rope=self._rope(readouts, None))
             x_RBD = last(self.readout(1), tokens_TBD, None, self._rope(readouts, None))
         logits: Tensor = self.head(self.norm(x_RBD).transpose(0, 1))
-        return logits
+        return logits if alone_BO is None else logits + alone_BO.unsqueeze(1)
 
     def _rope(self, start: int, stop: int | None) -> RotaryTable | None:
         """The rotary table of a range of [readout tokens, columns]."""

@@ -47,6 +47,7 @@ configs = st.builds(
     dropout=st.just(0.0),
     qk_norm=st.booleans(),
     first_norm=st.booleans(),
+    additive=st.booleans(),
 )
 
 

@@ -8,26 +8,26 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from small_tables import SMALL, SmallTable, as_markdown, cut, loss_of
+from small_tables import MANY_COLUMNS, SMALL, SmallTable, as_markdown, changes, cut, loss_of
 
 RESULTS = {
-    "default": {"german": {"0": 0.5, "1": 0.3}, "boston": {"0": 4.0}},
-    "dropout 0.4": {"german": {"1": 0.33}, "boston": {"0": 3.0}},
+    "default": {"german": {"0": 0.5, "1": 0.3}, "boston": {"0": 4.0}, "splice": {"0": 0.2}},
+    "dropout 0.4": {"german": {"1": 0.33}, "boston": {"0": 3.0}, "splice": {"0": 0.1}},
     "catboost": {"german": {"0": 0.5, "1": 0.3}},
 }
 
 
 def test_losses_are_in_percent_of_the_defaults_and_the_lowest_is_first() -> None:
     lines = as_markdown(RESULTS).splitlines()
-    columns = lines[0].strip("| ").split(" | ")
-    rows = {
-        cells[0]: dict(zip(columns, cells, strict=True)) for line in lines[2:5] if (cells := line[2:-2].split(" | "))
-    }
-    assert list(rows) == ["dropout 0.4", "catboost", "default"]
-    assert (rows["dropout 0.4"]["german"], rows["dropout 0.4"]["boston"]) == ("+10.0", "-25.0")
-    assert rows["dropout 0.4"]["mean"] == "-7.5"
-    assert rows["catboost"]["boston"] == ""
-    assert rows["default"]["mean"] == "+0.0"
+    rows = [line.strip("| ").split(" | ") for line in lines[2:5]]
+    assert rows[0] == ["dropout 0.4", "-7.5 (2)", "-50.0 (1)", "-21.7", "2, 1"]
+    assert rows[1] == ["catboost", "+0.0 (1)", "", "+0.0", "0, 0"]
+    assert rows[2] == ["default", "+0.0 (2)", "+0.0 (1)", "+0.0", "0, 0"]
+
+
+def test_changes_are_of_the_cuts_that_both_have() -> None:
+    found = changes(RESULTS["dropout 0.4"], RESULTS["default"])
+    assert found == {"german": pytest.approx(10), "boston": pytest.approx(-25), "splice": pytest.approx(-50)}
 
 
 @pytest.mark.parametrize("regression", [True, False])
@@ -53,5 +53,6 @@ def test_a_peer_is_measured_on_the_held_out_rows() -> None:
 def test_the_table_of_the_docs_is_that_of_the_records() -> None:
     results = Path(__file__).parents[3] / "benchmarks" / "results"
     known = json.loads((results / "small_tables.json").read_text(encoding="utf-8"))
+    assert set(MANY_COLUMNS) < set(SMALL)
     assert set(SMALL) >= {table for by_table in known.values() for table in by_table}
     assert (results / "small_tables.md").read_text(encoding="utf-8") == as_markdown(known)

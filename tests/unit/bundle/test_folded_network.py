@@ -74,6 +74,7 @@ CONFIGS = st.fixed_dictionaries(
         "head": st.sampled_from(["linear", "members"]),
         "ensemble": st.integers(1, 2),
         "first_norm": st.booleans(),
+        "additive": st.booleans(),
     }
 )
 SPECS = st.builds(

@@ -45,7 +45,7 @@ def test_what_is_decayed(spec: InputSpec, embedding: str, head: str) -> None:
             "mlp.down",
         )
     }
-    heads = {"head.weight"} if head == "linear" else {"head.shared.weight", "head.out.weight"}
+    heads = {"additive.weight"} | ({"head.weight"} if head == "linear" else {"head.shared.weight", "head.out.weight"})
     assert decay == heads | (set() if embedding == "linear" else {"tokenizer.numeric.weight"})
     words = ("bias", "slope", "missing", "frequencies", "phases", "table", "scale", "readout", "groups")
     assert all(any(word in name for word in words) for name in no_decay)

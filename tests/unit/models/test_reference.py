@@ -169,7 +169,10 @@ def reference(config: TransformerConfig, spec: InputSpec, w: Weights, inputs: In
         if config.readout == "all":
             readouts = memory[: len(readouts)]
         readouts = block(config, w, last, readouts, memory)
-        logits.append(head(config, w, [norm(x) for _, x in readouts]))
+        alone = 0.0
+        if config.additive:
+            alone = sum(token @ w["additive.weight"][i] for i, (_, token) in enumerate(columns))
+        logits.append([member + alone for member in head(config, w, [norm(x) for _, x in readouts])])
     return np.array(logits)
 
 
@@ -201,6 +204,7 @@ def combinations() -> list[TransformerConfig]:
                 head=head_name,
                 qk_norm=turn_number % 5 < 2,
                 first_norm=turn_number % 7 < 3,
+                additive=turn_number % 4 > 0,
             )
         )
     return configs

@@ -89,6 +89,8 @@ def test_rope_makes_the_order_of_columns_matter(spec: InputSpec, make_inputs: Ca
         first, second = table.split([feature.cardinality for feature in spec.categorical])
         weights["tokenizer.categorical.table.weight"] = torch.cat((second, first))
         weights["tokenizer.categorical.bias"] = bias.flip(0)
+        alone = weights["additive.weight"]
+        weights["additive.weight"] = torch.cat((alone[:-2], alone[-2:].flip(0)))
         other.load_state_dict(weights)
         difference = model(numeric, missing, categorical) - other(numeric, missing, categorical.flip(1))
         differences[rope] = float(difference.detach().abs().max())
