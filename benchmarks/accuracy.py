@@ -92,13 +92,15 @@ def words(preset: str) -> list[str]:
 def recipe(preset: str, outputs: int, train_rows: int) -> str:
     """A digest of all that decides how such a table is trained: another one, and records are outdated.
 
-    Defaults are in it, and so is what adapts to outputs and rows; what the trunk at hand does not look at is not.
+    Defaults are in it, and so is what adapts to outputs and rows; what the network at hand does not have is not.
     """
     config = parse_config([*words(preset), "--data.path=table.csv", "--data.target=y"])
     batch_size = config.values["data"]["batch_size"]
-    model = config.model.for_outputs(outputs)
+    model = config.model.for_rows(train_rows).for_outputs(outputs)
     training = config.training.at_batch_size(batch_size or default_batch_size(train_rows))
     unused = NOT_OF_THE_MLP if model.trunk == "mlp" else OF_MEMBERS if model.head == "linear" else ()
+    # Of a network without that part it says nothing, as before there was one.
+    unused = unused if model.additive else (*unused, "additive")
     shape = {key: value for key, value in model.to_dict().items() if key not in unused}
     rates = {"lr": training.lr, "muon_lr": training.muon_lr}
     parts = {group: config.values[group] for group in ("features", "trainer")}

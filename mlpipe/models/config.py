@@ -22,6 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 
 #: So many classes or labels are many, see `TransformerConfig.for_outputs`.
 MANY_OUTPUTS = 10
+#: Fewer training rows than this are few, see `TransformerConfig.for_rows`.
+FEW_ROWS = 6_400
 #: Keys whose values are whole numbers of at least 1.
 COUNTS = (
     *("width", "num_layers", "num_heads", "num_frequencies", "readout_tokens", "members", "member_width"),
@@ -56,7 +58,7 @@ class TransformerConfig:
         members: Ensemble size of the `members` head and of the `mlp` trunk.
         member_width: Hidden width of a member, in the `members` head and in the `mlp` trunk.
         additive: Whether every column adds to the logits by itself too, beside the blocks of the `transformer`, which
-            are then left with what columns say together.
+            are then left with what columns say together; null: see `for_rows`.
         ensemble: Networks side by side in one model, each with members of its own; costs as many times as much.
         dropout: Share of the MLP's hidden units dropped while training.
         qk_norm: Normalise queries and keys.
@@ -88,7 +90,7 @@ class TransformerConfig:
     head: str = "linear"
     members: int = 8
     member_width: int = 256
-    additive: bool = True
+    additive: bool | None = None
     ensemble: int = 1
     dropout: float = 0.2
     qk_norm: bool = False
@@ -165,6 +167,18 @@ class TransformerConfig:
         if num_outputs < MANY_OUTPUTS:
             return replace(self, trunk="transformer")
         return replace(self, trunk="mlp", width=max(1, self.width // 4))
+
+    def for_rows(self, num_rows: int) -> Self:
+        """The config of a table of so many training rows, with `additive: null` decided.
+
+        Below `FEW_ROWS` it is true: what a column says by itself is then learnt by a map that cannot learn rows by
+        heart. With more rows the blocks learn it as well. `docs/recipe.md` has the measurements behind it.
+
+        Examples:
+            >>> [TransformerConfig().for_rows(count).additive for count in (1_000, 10_000)]
+            [True, False]
+        """
+        return self if self.additive is not None else replace(self, additive=num_rows < FEW_ROWS)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -107,6 +107,7 @@ def train(
     check_run(data, model, training, trainer, last if resume else None)
     accumulated = trainer.get("accumulate_grad_batches")
     training = training.at_batch_size(data.batch_size * (accumulated if isinstance(accumulated, int) else 1))
+    model = model.for_rows(len(data.arrays["train"]))
     module = _module(data, model, training, seed)
     arguments = _trainer_arguments(trainer, data)
     arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
@@ -153,7 +154,8 @@ def check_run(
     spec = _judged_by(data, training).network_spec(data.spec)
     max_epochs = _trainer_arguments(trainer, data)["max_epochs"]
     if last is not None:
-        check_resumable(last, model.for_outputs(spec.num_outputs), spec, training, max_epochs)
+        model = model.for_rows(len(data.arrays["train"])).for_outputs(spec.num_outputs)
+        check_resumable(last, model, spec, training, max_epochs)
 
 
 def _judged_by(data: TabularDataModule, training: TrainingConfig) -> Calibration:

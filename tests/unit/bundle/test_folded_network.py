@@ -102,7 +102,7 @@ def test_any_config_gives_the_same_logits(changes: dict[str, Any], spec: InputSp
 @pytest.mark.parametrize("rows", [1, 2, 64, 300])
 def test_the_default_config_is_as_near_the_truth_as_the_trained_network(columns: int, rows: int) -> None:
     spec = spec_of([place % len(BINS) for place in range(columns)], [5] * (columns // 3))
-    model = made(TransformerConfig(trunk="transformer"), spec, std=0.1)
+    model = made(TransformerConfig(trunk="transformer", additive=True), spec, std=0.1)
     batch = made_up_rows(spec, rows)
     truth = exact(model, batch)
     trained = (TorchNetwork(model)(batch) - truth).abs().max()

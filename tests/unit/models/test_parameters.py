@@ -12,7 +12,8 @@ COMBINATIONS = list(itertools.product(("linear", "ple", "periodic", "plr", "pbld
 
 
 def make(spec: InputSpec, embedding: str = "ple", head: str = "linear", width: int = 16) -> Transformer:
-    return Transformer(TransformerConfig(width=width, num_heads=2, numeric_embedding=embedding, head=head), spec)
+    config = TransformerConfig(width=width, num_heads=2, numeric_embedding=embedding, head=head, additive=True)
+    return Transformer(config, spec)
 
 
 @pytest.mark.parametrize(("embedding", "head"), COMBINATIONS)

@@ -80,8 +80,8 @@ def test_rope_makes_the_order_of_columns_matter(spec: InputSpec, make_inputs: Ca
     swapped = InputSpec(spec.numeric, (*reversed(spec.categorical),), spec.num_outputs)
     differences = {}
     for rope in ("none", "index"):
-        model = randomise(Transformer(variant(rope=rope), spec)).eval()
-        other = randomise(Transformer(variant(rope=rope), swapped)).eval()
+        model = randomise(Transformer(variant(rope=rope, additive=True), spec)).eval()
+        other = randomise(Transformer(variant(rope=rope, additive=True), swapped)).eval()
         assert model.tokenizer.categorical is not None
         assert other.tokenizer.categorical is not None
         weights = model.state_dict()
@@ -109,7 +109,7 @@ def test_buffers_stay_out_of_the_checkpoint(spec: InputSpec) -> None:
 def test_all_in_bfloat16(spec: InputSpec, make_inputs: Callable[[int], Inputs], rope: str) -> None:
     """Weights, buffers and numbers, as Lightning's `bf16-true` has it."""
     numeric, missing, categorical = make_inputs(4)
-    model = randomise(Transformer(variant(rope=rope), spec)).eval()
+    model = randomise(Transformer(variant(rope=rope, additive=True), spec)).eval()
     precise = model(numeric, missing, categorical)
     coarse = model.bfloat16()(numeric.bfloat16(), missing, categorical)
     assert coarse.dtype is torch.bfloat16
@@ -198,7 +198,7 @@ def test_compiled_training_matches_eager_training(
 @pytest.mark.parametrize("rope", ["none", "index"])
 def test_export_keeps_the_batch_size_open(spec: InputSpec, make_inputs: Callable[[int], Inputs], rope: str) -> None:
     """`torch.export`, which ONNX starts from: one graph for any number of rows, with the attention as one operator."""
-    model = randomise(Transformer(variant(rope=rope), spec)).eval()
+    model = randomise(Transformer(variant(rope=rope, additive=True), spec)).eval()
     rows = torch.export.Dim("rows", min=1)
     program = torch.export.export(model, make_inputs(4), dynamic_shapes=({0: rows}, {0: rows}, {0: rows}))
     for count in (1, 9):
