@@ -148,7 +148,24 @@ def test_a_simple_relation_is_learnt_by_every_kind_of_task(kind: TaskKind, tmp_p
 def test_every_kind_of_model_learns_it(model: TransformerConfig, tmp_path: Path) -> None:
     trained = fit(tmp_path, model=model, trainer={"max_epochs": 12})
     assert trained.metrics["test"]["auroc"] > 0.9
-    assert trained.module.net.config == model
+    assert trained.module.net.config == replace(model, additive=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "few", "expected"), [(None, 401, True), (None, 400, False), (True, 400, True), (False, 401, False)]
+)
+def test_columns_add_by_themselves_where_training_rows_are_few(
+    wanted: bool | None, few: int, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was decided is in the checkpoint: a network alone does not know the rows."""
+    monkeypatch.setattr("mlpipe.models.config.FEW_ROWS", few)
+    trained = fit(tmp_path, model=replace(TINY, additive=wanted), trainer={"max_epochs": 1})
+    assert trained.module.model_config.additive is expected
+    assert checkpoint(tmp_path)["mlpipe"]["model"]["additive"] is expected
+    if expected:
+        assert weights(trained)["additive.weight"].abs().max() > 0
+    else:
+        assert "additive.weight" not in weights(trained)
 
 
 @pytest.mark.parametrize("kind", KINDS)
