@@ -53,6 +53,7 @@ VARIANTS: dict[str, list[str]] = {
     "blocks alone, 4 networks": [ALONE, "--model.ensemble=4"],
     "blocks alone, 4 networks, learning rates of large batches": [ALONE, "--model.ensemble=4", *LARGE],
     "4 networks": ["--model.ensemble=4"],
+    "MLP trunk": ["--model.trunk=mlp", "--model.width=16"],
 }
 
 

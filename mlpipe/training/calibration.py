@@ -1,7 +1,11 @@
 """Temperature scaling: one number, fitted on the validation rows, that makes probabilities honest.
 
-After Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv 1706.04599), with the one difference that the
-probabilities of an ensemble's members are averaged behind the temperature, as they are when the model is served.
+After Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv 1706.04599), with two differences:
+
+- The probabilities of an ensemble's members are averaged behind the temperature, as they are when the model is served.
+- The targets are smoothed as by two rows more that might be of any class, as Platt 1999 does for his sigmoid. The best
+  epoch is the best on the same rows, where the network is surer than it should be; and where it makes no error on them,
+  the least loss would be at a temperature of 0, and the first wrong answer to a new row as sure as can be.
 
 Legend of the shapes: T rows, K members, O outputs.
 """
@@ -11,13 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from mlpipe.models.heads import member_average
 from mlpipe.schema import TaskKind
-from mlpipe.training.metrics import mean_log_loss
+from mlpipe.training.metrics import EPSILON, mean_log_loss
 
-#: The search stays in here: a small validation part without a single error would ask for a temperature of 0.
+#: Rows that the validation rows are smoothed by.
+_UNKNOWN_ROWS = 2
+#: The search stays in here.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.25, 16.0
 #: Points of the coarse search, evenly spaced in log T: with members averaged, the loss need not have one valley only.
 _COARSE_POINTS = 9
@@ -27,7 +34,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def fit_temperature(logits_TKO: Tensor, target: Tensor, kind: TaskKind, weight: Tensor | None = None) -> float:
-    """The temperature that gives the averaged probabilities the least log-loss.
+    """The temperature that gives the averaged probabilities the least log-loss on smoothed targets.
 
     A coarse grid over log T, then a golden-section search around its best point.
 
@@ -44,9 +51,13 @@ def fit_temperature(logits_TKO: Tensor, target: Tensor, kind: TaskKind, weight: 
     if kind is TaskKind.REGRESSION or len(logits_TKO) == 0:
         return 1.0
 
+    rows = len(logits_TKO) if weight is None else int((weight > 0).sum())
+    smoothing = _UNKNOWN_ROWS / (rows + _UNKNOWN_ROWS)
+
     def loss(log_temperature: float) -> float:
         outputs = member_average(logits_TKO, kind, math.exp(log_temperature))
-        return mean_log_loss(kind, outputs, target, weight)
+        known = mean_log_loss(kind, outputs, target, weight)
+        return (1 - smoothing) * known + smoothing * _any_class_loss(outputs, kind, weight)
 
     low, high = math.log(MIN_TEMPERATURE), math.log(MAX_TEMPERATURE)
     step = (high - low) / (_COARSE_POINTS - 1)
@@ -56,6 +67,15 @@ def fit_temperature(logits_TKO: Tensor, target: Tensor, kind: TaskKind, weight: 
     losses |= {fine: loss(fine), 0.0: loss(0.0)}
     best = min(losses, key=losses.__getitem__)
     return math.exp(best) if losses[best] < losses[0.0] else 1.0
+
+
+def _any_class_loss(outputs_TO: Tensor, kind: TaskKind, weight_T: Tensor | None) -> float:
+    """Mean log-loss of rows whose class might be any."""
+    p_TO = outputs_TO.double()
+    if kind is not TaskKind.MULTICLASS:
+        p_TO = torch.cat((p_TO, 1 - p_TO), dim=1)
+    losses_T = -p_TO.clamp(min=EPSILON).log().mean(1)
+    return float(losses_T.mean() if weight_T is None else (losses_T * weight_T).sum() / weight_T.sum())
 
 
 def _golden_section(loss: Callable[[float], float], low: float, high: float) -> float:

@@ -73,10 +73,30 @@ def test_weights_count() -> None:
     assert fit_temperature(spoiled, target, TaskKind.BINARY, weight) == pytest.approx(alone, rel=0.01)
 
 
-def test_no_mistakes_do_not_mean_no_doubt() -> None:
-    logits = torch.tensor([-3.0, 3.0]).reshape(2, 1, 1)
-    temperature = fit_temperature(logits, torch.tensor([0, 1]), TaskKind.BINARY)
-    assert temperature == pytest.approx(MIN_TEMPERATURE, rel=1e-3)
+@pytest.mark.parametrize("rows", [2, 98])
+@pytest.mark.parametrize("kind", [TaskKind.BINARY, TaskKind.MULTILABEL])
+def test_no_mistakes_do_not_mean_no_doubt(rows: int, kind: TaskKind) -> None:
+    """Of n rows that are all right the next is too by Laplace's rule of succession: with (n + 1) / (n + 2)."""
+    target = torch.arange(rows) % 2
+    logits = (6.0 * target - 3).reshape(rows, 1, 1)
+    temperature = fit_temperature(logits, target if kind is TaskKind.BINARY else target.unsqueeze(1), kind)
+    sure = member_average(logits, kind, temperature)[target == 1]
+    torch.testing.assert_close(sure, torch.full_like(sure, (rows + 1) / (rows + 2)), atol=1e-3, rtol=0)
+
+
+def test_no_mistakes_among_many_classes() -> None:
+    rows, classes = 98, 5
+    target = torch.arange(rows) % classes
+    logits = 4.0 * torch.nn.functional.one_hot(target, classes).float().unsqueeze(1)
+    temperature = fit_temperature(logits, target, TaskKind.MULTICLASS)
+    sure = member_average(logits, TaskKind.MULTICLASS, temperature).max(1).values
+    torch.testing.assert_close(sure, torch.full_like(sure, (rows + 2 / classes) / (rows + 2)), atol=1e-3, rtol=0)
+
+
+def test_rows_of_weight_0_do_not_count_among_the_rows() -> None:
+    logits = torch.tensor([-3.0, 3.0, 9.0, -9.0]).reshape(4, 1, 1)
+    weighted = fit_temperature(logits, torch.tensor([0, 1, 0, 1]), TaskKind.BINARY, torch.tensor([1.0, 1.0, 0.0, 0.0]))
+    assert weighted == pytest.approx(fit_temperature(logits[:2], torch.tensor([0, 1]), TaskKind.BINARY))
 
 
 def test_one_where_there_is_nothing_to_fit() -> None:
