@@ -3,8 +3,9 @@
 - A score is the mean over the seeds on the test rows, with the standard deviation where there are several; the best of
   a table is bold.
 - Ranks (1 is best, equal scores share one) and normalised scores (1 for the best, 0 for the median or worse; their
-  means over the tables) are among those that were measured on every table that our default was measured on. A preset
-  of ours is ranked among the others without our other presets.
+  means over the tables) are among those that were measured on every table that our default was measured on. Another
+  one is ranked among them on the tables that it was measured on, with the mean rank of our default there beside it. A
+  preset of ours is ranked among the others without our other presets.
 - Wins, ties and losses of our default against another, a table each, by a paired bootstrap over test rows of their mean
   losses: a tie where zero lies within 95 % of the differences.
 - Seconds to LightGBM's score: of our training, until the metric on the validation rows is first as good as that of
@@ -223,12 +224,27 @@ def _summary(found: Standings, labels: Sequence[str], store: Store) -> list[str]
             scores = [({n: by_label[n].score for n in rivals}, _metric(by_label)) for by_label in counted.values()]
             rank = f"{statistics.mean(ranks(*compared)[name] for compared in scores):.2f}"
             share = f"{statistics.mean(normalised(*compared)[name] for compared in scores):.2f}"
+        elif not _is_ours(name) and OURS in rivals:
+            rank = _rank_where_measured(name, rivals, counted)
         own = [by_label[name] for by_label in found.values() if name in by_label]
         told = [] if _is_ours(name) else _verdicts(found, name, store)
         wins = ", ".join(str(told.count(word)) for word in ("win", "tie", "loss")) if told else NONE
         seconds = statistics.median(standing.seconds for standing in own)
         lines.append(_row(name, str(len(own)), rank, share, wins, f"{seconds:.1f}"))
     return lines
+
+
+def _rank_where_measured(name: str, rivals: Sequence[str], found: Standings) -> str:
+    """Mean ranks of one that lacks tables, and of our default, on the tables that it has."""
+    places = [
+        ranks({n: by_label[n].score for n in (*rivals, name)}, _metric(by_label))
+        for by_label in found.values()
+        if name in by_label
+    ]
+    if not places:
+        return NONE
+    theirs, ours = (statistics.mean(place[n] for place in places) for n in (name, OURS))
+    return f"{theirs:.2f}, ours {ours:.2f}"
 
 
 def _verdicts(found: Standings, name: str, store: Store) -> list[str]:

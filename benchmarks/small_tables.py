@@ -38,20 +38,15 @@ from mlpipe.research.baselines.run import iter_baselines
 from mlpipe.training.parser import parse_config
 
 HERE = Path(__file__).resolve().parent
-ALONE = "--model.additive=false"
-LARGE = ("--training.lr=0.006", "--training.muon_lr=0.02")
 #: Name of a variant: what it changes.
 VARIANTS: dict[str, list[str]] = {
     "default": [],
-    # The blocks alone were the default when the variants of them were measured.
-    "blocks alone": [ALONE],
-    "blocks alone, learning rates of large batches": [ALONE, *LARGE],
-    "blocks alone, learning rates once more lower": [ALONE, "--training.lr=0.0021", "--training.muon_lr=0.007"],
-    "blocks alone, batches of 128 rows": [ALONE, "--data.batch_size=128"],
-    "blocks alone, dropout 0.4": [ALONE, "--model.dropout=0.4"],
-    "blocks alone, 16 bins": [ALONE, "--features.num_bins=16"],
-    "blocks alone, 4 networks": [ALONE, "--model.ensemble=4"],
-    "blocks alone, 4 networks, learning rates of large batches": [ALONE, "--model.ensemble=4", *LARGE],
+    "blocks alone": ["--model.additive=false"],
+    "learning rates of large batches": ["--training.lr=0.006", "--training.muon_lr=0.02"],
+    "learning rates once more lower": ["--training.lr=0.0021", "--training.muon_lr=0.007"],
+    "batches of 128 rows": ["--data.batch_size=128"],
+    "dropout 0.4": ["--model.dropout=0.4"],
+    "16 bins": ["--features.num_bins=16"],
     "4 networks": ["--model.ensemble=4"],
     "MLP trunk": ["--model.trunk=mlp", "--model.width=16"],
 }

@@ -113,15 +113,17 @@ def test_means_winners_and_what_is_missing(tmp_path: Path) -> None:
     assert "Not measured: adult, california, letter," in report
 
 
-def test_who_lacks_a_table_of_ours_has_no_rank_but_its_wins_and_losses(tmp_path: Path) -> None:
+def test_who_lacks_a_table_of_ours_is_ranked_where_it_was_measured(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for table in ("churn", "telco"):
         add(store, table, "mlpipe", 0.9, preset="default", wrong=40)
         add(store, table, "lightgbm", 0.8, wrong=80)
     add(store, "churn", "tabm", 0.95, wrong=20)
+    add(store, "adult", "realmlp", 0.95, wrong=20)
     summary = table_of(as_markdown(store, today, TABLES), "model")
     assert summary["mlpipe"][1] == "1.00"
-    assert summary["tabm"][:4] == ["1", "—", "—", "0, 0, 1"]
+    assert summary["tabm"][:4] == ["1", "1.00, ours 2.00", "—", "0, 0, 1"]
+    assert summary["realmlp"][:4] == ["1", "—", "—", "—"]  # on no table of ours
 
 
 def test_presets_of_ours_are_ranked_one_at_a_time(tmp_path: Path) -> None:
