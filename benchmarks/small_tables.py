@@ -101,7 +101,7 @@ def _public(name: str, rows: int | None = None) -> SmallTable:
     return SmallTable(lambda folder: public.read(*(folder / file for file in public.files))[0][:rows], public.target)
 
 
-SMALL = {
+FEW_COLUMNS = {
     "german": _keel("german"),
     "vehicle": _keel("vehicle"),
     "contraceptive": _keel("contraceptive"),
@@ -112,7 +112,8 @@ SMALL = {
     "car_prices": _r("modeldata", "car_prices", "Price", log=True),
     "boston": _r("MASS", "Boston", "medv"),
     "college": _r("ISLR", "College", "Apps", "Accept", "Enroll", log=True),
-    # Those of many columns.
+}
+MANY_COLUMNS = {
     "chicago": _r("modeldata", "Chicago", "ridership", "date", rows=2500),
     "loans": _r("openintro", "loans_full_schema", "interest_rate", *OF_THE_RATE, rows=2500),
     "loan_approvals": SmallTable(_loan_approvals, "approve"),
@@ -120,7 +121,7 @@ SMALL = {
     "odd_digits": SmallTable(_digits, "odd"),
     "segment": _keel("segment"),
 }
-MANY_COLUMNS = ("chicago", "loans", "loan_approvals", "splice", "odd_digits", "segment")
+SMALL = FEW_COLUMNS | MANY_COLUMNS
 #: By variant or peer, then table, then cut: the loss on held-out rows.
 Results = dict[str, dict[str, dict[str, float]]]
 

@@ -38,9 +38,9 @@ from mlpipe.models import Transformer, TransformerConfig, member_loss
 from mlpipe.schema import CategoricalFeature, InputSpec, NumericFeature, TaskKind
 from mlpipe.training.callbacks import EMAWeights, ReproducibleSteps, StopOnNonFiniteLoss
 from mlpipe.training.config import TrainingConfig
-from mlpipe.training.loop import quiet_lightning
 from mlpipe.training.module import TabularModule
 from mlpipe.training.optim import build_optimizer, warmup_cosine_schedule
+from mlpipe.training.quiet import quiet_lightning
 
 HERE = Path(__file__).resolve().parent
 EDGES = tuple(np.linspace(-2.5, 2.5, 49).tolist())

@@ -5,9 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import signal
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,7 @@ from mlpipe.arrays import Arrays
 from mlpipe.data.batches import TensorBatches
 from mlpipe.data.datamodule import TabularDataModule
 from mlpipe.data.load import PARTS, Part
-from mlpipe.errors import ConfigError, how_many
+from mlpipe.errors import ConfigError
 from mlpipe.features.calibration import Calibration
 from mlpipe.features.statistics import Statistics
 from mlpipe.memory import keep_freed_memory
@@ -36,8 +34,15 @@ from mlpipe.training.checkpoints import LastCheckpoint, RunInterrupted
 from mlpipe.training.config import TrainingConfig
 from mlpipe.training.module import TabularModule
 from mlpipe.training.outcome import answer_statistics, before_training, check_recipe, fit_calibration, measure
+from mlpipe.training.quiet import quiet_lightning
 from mlpipe.training.resume import check_resumable
-from mlpipe.training.trainer_group import check_monitors, check_trainer, given_callbacks, trainer_errors
+from mlpipe.training.trainer_group import (
+    check_monitors,
+    check_trainer,
+    given_callbacks,
+    trainer_arguments,
+    trainer_errors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +114,7 @@ def train(
     training = training.at_batch_size(data.batch_size * (accumulated if isinstance(accumulated, int) else 1))
     model = model.for_rows(len(data.arrays["train"]))
     module = _module(data, model, training, seed)
-    arguments = _trainer_arguments(trainer, data)
+    arguments = trainer_arguments(trainer, len(data.arrays["train"]), data.batch_size)
     arguments["callbacks"] = run_callbacks(module, training, checkpoints, seed, given_callbacks(trainer))
     arguments["logger"] = list(loggers)
     with quiet_lightning():
@@ -152,7 +157,7 @@ def check_run(
     check_monitors(trainer, training, data.schema.task.kind)
     data.setup("fit")
     spec = _judged_by(data, training).network_spec(data.spec)
-    max_epochs = _trainer_arguments(trainer, data)["max_epochs"]
+    max_epochs = trainer_arguments(trainer, len(data.arrays["train"]), data.batch_size)["max_epochs"]
     if last is not None:
         model = model.for_rows(len(data.arrays["train"])).for_outputs(spec.num_outputs)
         check_resumable(last, model, spec, training, max_epochs)
@@ -181,39 +186,6 @@ def _module(data: TabularDataModule, model: TransformerConfig, training: Trainin
         judged_by,
         class_weights(training.class_weights, task, data.arrays["train"]),
     )
-
-
-def _trainer_arguments(trainer: Mapping[str, Any], data: TabularDataModule) -> dict[str, Any]:
-    """The arguments of the `trainer` group over our defaults.
-
-    Raises:
-        ConfigError: The run would end before its first validation, or an epoch before it is due.
-    """
-    rows, interval = len(data.arrays["train"]), trainer.get("val_check_interval")
-    given = {key: value for key, value in trainer.items() if value is not None}
-    arguments = {
-        "max_epochs": default_epochs(rows, data.batch_size),
-        "gradient_clip_val": 1.0,
-        "num_sanity_val_steps": 0,
-        **given,
-    }
-    if trainer.get("check_val_every_n_epoch", 1) is None and not isinstance(interval, float | None):
-        # Null has a meaning of its own there: batches (or minutes) are counted on from one epoch to the next.
-        return {**arguments, "check_val_every_n_epoch": None}
-    if 0 < arguments["max_epochs"] < (every := arguments.get("check_val_every_n_epoch", 1)):
-        raise ConfigError(
-            f"`trainer.check_val_every_n_epoch` is {every}, but the run has "
-            f"{how_many(arguments['max_epochs'], 'epoch')}: none would be measured, and so none kept."
-        )
-    limit = arguments.get("overfit_batches") or arguments.get("limit_train_batches", 1.0)
-    batches = max(1, rows // data.batch_size)
-    batches = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
-    if isinstance(interval, int) and interval > batches and not arguments.get("fast_dev_run"):
-        raise ConfigError(
-            f"`trainer.val_check_interval` is {interval}, but an epoch has {how_many(batches, 'batch', 'batches')}: "
-            "say at most that, or `trainer.check_val_every_n_epoch: null` to count batches on from epoch to epoch."
-        )
-    return arguments
 
 
 def _load_best(module: TabularModule, best: Path, last: Path) -> None:
@@ -277,35 +249,3 @@ def predict_logits(net: TableModel, arrays: Arrays, batch_size: int) -> Tensor:
     device = next(net.parameters()).device
     batches = TensorBatches(arrays, batch_size, device=device)
     return torch.cat([net(b.numeric, b.missing, b.categorical).float() for b in batches]).cpu()
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Without Lightning's lines about accelerators, processes and products, and its use of a deprecated torch class."""
-    chatty = [logging.getLogger(f"lightning.{package}") for package in ("pytorch", "fabric")]
-    levels = [logger.level for logger in chatty]
-    for logger in chatty:
-        logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*LeafSpec.*is deprecated", category=FutureWarning)
-            # Of a resumed run, whose folder it is; and of short runs, which log once an epoch all the same.
-            warnings.filterwarnings("ignore", message=r"Checkpoint directory .* exists and is not empty")
-            warnings.filterwarnings("ignore", message=r"The number of training batches .* is smaller than the logging")
-            yield
-    finally:
-        for logger, level in zip(chatty, levels, strict=True):
-            logger.setLevel(level)
-
-
-def default_epochs(num_rows: int, batch_size: int) -> int:
-    """Epochs where the config names none: about 1,500 steps, within 4 and 100 epochs.
-
-    With the shipped recipe the validation score of Adult and California peaks there; more steps learn rows by heart.
-
-    Examples:
-        >>> default_epochs(13_209, 256), default_epochs(270_000, 1024), default_epochs(500, 32)
-        (29, 6, 100)
-    """
-    steps_per_epoch = max(1, num_rows // batch_size)
-    return min(100, max(4, round(1_500 / steps_per_epoch)))

@@ -23,7 +23,7 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch.distributed.rendezvous import rendezvous
 
 from mlpipe.errors import ConfigError
-from mlpipe.training.loop import quiet_lightning
+from mlpipe.training.quiet import quiet_lightning
 from mlpipe.training.rundir import unique_name
 from mlpipe.training.trainer_group import trainer_errors
 

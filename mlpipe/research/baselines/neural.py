@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from mlpipe.data.config import default_batch_size
 from mlpipe.research.baselines.prepared import Fitted, Floats, Inputs, Problem, Rows
-from mlpipe.training.loop import quiet_lightning
+from mlpipe.training.quiet import quiet_lightning
 
 #: Epochs of the FT-Transformer without a better validation loss before the fit ends, and most epochs.
 PATIENCE, MOST_EPOCHS = 16, 300
